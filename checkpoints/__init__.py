@@ -1,0 +1,1 @@
+"""How Interlock talks to Postgres, and what survives a crash."""

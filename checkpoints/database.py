@@ -1,0 +1,151 @@
+"""Opens the connection pool and runs statements on it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import orjson
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
+from psycopg_pool import AsyncConnectionPool
+
+from .errors import DatabaseUnavailable, translated
+
+Connection = AsyncConnection[DictRow]
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+_IDLE_BEFORE_CHECK_S = 30.0
+_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+
+
+def jsonb(value: object) -> Jsonb:
+    """Wrap a value for a `jsonb` parameter. It must hold no NUL character: Postgres refuses those."""
+    return Jsonb(value)
+
+
+class _Connection(AsyncConnection[DictRow]):
+    """A pooled connection that remembers when it last served."""
+
+    last_used: float = 0.0
+
+
+class Database:
+    """A pool of connections for one event loop; a process has one for each loop it runs.
+
+    Connections are in autocommit, rows are dicts, nothing is prepared and no session state is
+    kept, so a transaction pooler may stand in between. No connection is held while a graph runs
+    or a stream waits.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        min_size: int = 1,
+        max_size: int = 10,
+        deadline_s: float = 30.0,
+        application_name: str = "interlock",
+    ) -> None:
+        self.url = url
+        self._deadline_s = deadline_s
+        self._suspect_before = 0.0
+        self.pool: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
+            url,
+            connection_class=_Connection,
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": None,
+                "row_factory": dict_row,
+                "application_name": application_name,
+                "connect_timeout": 10,
+                **_KEEPALIVE,
+            },
+            min_size=min_size,
+            max_size=max_size,
+            timeout=deadline_s,
+            max_lifetime=1800,
+            configure=self._configure,
+            check=self._check,
+            reset=self._reset,
+            open=False,
+            name=application_name,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Open the pool and prove that the database answers.
+
+        Raises:
+            DatabaseUnavailable: no connection within the deadline.
+        """
+        with translated():
+            await self.pool.open(wait=True, timeout=self._deadline_s)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.pool.close()
+
+    @staticmethod
+    async def _configure(connection: _Connection) -> None:
+        set_json_dumps(orjson.dumps, connection)
+        set_json_loads(orjson.loads, connection)
+
+    async def _check(self, connection: _Connection) -> None:
+        # A round trip on every checkout would be a fifth of a short run's database time, so only a
+        # connection that was idle for long, or is older than the last failure, is probed.
+        now = time.monotonic()
+        if connection.last_used < self._suspect_before or now - connection.last_used > _IDLE_BEFORE_CHECK_S:
+            await AsyncConnectionPool.check_connection(connection)
+
+    @staticmethod
+    async def _reset(connection: _Connection) -> None:
+        connection.last_used = time.monotonic()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+        """Borrow a connection in autocommit. Driver errors leave translated.
+
+        Raises:
+            DatabaseUnavailable: the connection broke, or the deadline passed.
+        """
+        try:
+            with translated():
+                async with asyncio.timeout(self._deadline_s), self.pool.connection() as connection:
+                    yield connection
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"no answer from the database in {self._deadline_s:g} s") from error
+        except DatabaseUnavailable:
+            self._suspect_before = time.monotonic()
+            raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+        """Borrow a connection inside a transaction: commit on a clean exit, else roll back."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch_all(self, statement: bytes, parameters: Parameters = ()) -> list[DictRow]:
+        """Run one statement in its own transaction and return all rows."""
+        async with self.connection() as connection:
+            return await (await connection.execute(statement, parameters)).fetchall()
+
+    async def fetch_one(self, statement: bytes, parameters: Parameters = ()) -> DictRow | None:
+        """Run one statement in its own transaction and return its first row, or None."""
+        async with self.connection() as connection:
+            return await (await connection.execute(statement, parameters)).fetchone()
+
+    async def execute(self, statement: bytes, parameters: Parameters = ()) -> int:
+        """Run one statement in its own transaction and return how many rows it touched."""
+        async with self.connection() as connection:
+            return (await connection.execute(statement, parameters)).rowcount

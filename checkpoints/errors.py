@@ -1,0 +1,51 @@
+"""Errors of the database floor. Driver exceptions are translated here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+FENCE_SQLSTATE = "IL001"
+"""Raised by `interlock.hold_fence` when the caller is no longer the writer of the thread."""
+
+
+class DatabaseError(Exception):
+    """The database refused or failed a statement."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached right now; the same call may succeed later."""
+
+
+class FenceLost(DatabaseError):
+    """Another writer holds this thread now; nothing of this call was stored. Stop."""
+
+
+class Conflict(DatabaseError):
+    """A unique key is taken."""
+
+    def __init__(self, message: str, *, constraint: str | None = None) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+class SchemaMismatch(DatabaseError):
+    """The database schema is older or newer than this release."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn a driver exception into one of ours, keeping it as the cause."""
+    try:
+        yield
+    except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
+    except psycopg.errors.UniqueViolation as error:
+        raise Conflict(str(error), constraint=error.diag.constraint_name) from error
+    except psycopg.Error as error:
+        if error.sqlstate == FENCE_SQLSTATE:
+            raise FenceLost(error.diag.message_primary or str(error)) from error
+        raise DatabaseError(str(error)) from error

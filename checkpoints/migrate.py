@@ -1,0 +1,114 @@
+"""Applies the numbered migrations in order, under an advisory lock; can also only verify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from .errors import SchemaMismatch, translated
+
+_LOCK = 0x1_17E6_10C4
+_DIRECTORY = Path(__file__).parent / "migrations"
+_NO_TRANSACTION = "-- no transaction"
+_BOOKKEEPING = """
+CREATE SCHEMA IF NOT EXISTS interlock;
+CREATE TABLE IF NOT EXISTS interlock.migrations (
+    version int PRIMARY KEY,
+    name text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered SQL file; `0003_events.sql` is version 3, named `events`."""
+
+    version: int
+    name: str
+    statements: str
+
+    @property
+    def transactional(self) -> bool:
+        """False for a file that starts with `-- no transaction`: one CONCURRENTLY statement."""
+        return not self.statements.startswith(_NO_TRANSACTION)
+
+
+def available() -> list[Migration]:
+    """The migrations of this release, in order."""
+    found = []
+    for path in sorted(_DIRECTORY.glob("[0-9]*.sql")):
+        number, _, name = path.stem.partition("_")
+        found.append(Migration(int(number), name, path.read_text(encoding="utf-8")))
+    return found
+
+
+def migrate(url: str) -> list[Migration]:
+    """Bring the schema to this release and return what was applied.
+
+    Several processes may start at once: the first one works, the others wait and find nothing to
+    do. `url` must be a direct address, since the lock belongs to the session.
+
+    Raises:
+        SchemaMismatch: the database is newer than this release.
+        DatabaseUnavailable: no connection.
+    """
+    known = available()
+    applied: list[Migration] = []
+    with translated(), psycopg.connect(url, autocommit=True, application_name="interlock-migrate") as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        connection.execute(_BOOKKEEPING)
+        done = _versions(connection)
+        _refuse_newer(done, known)
+        for migration in known:
+            if migration.version in done:
+                continue
+            if migration.transactional:
+                with connection.transaction():
+                    _apply(connection, migration)
+            else:
+                _apply(connection, migration)
+            applied.append(migration)
+    return applied
+
+
+def verify(url: str) -> None:
+    """Check that the schema is exactly the one of this release; change nothing.
+
+    Raises:
+        SchemaMismatch: it is older or newer; the message names the command to run.
+        DatabaseUnavailable: no connection.
+    """
+    known = available()
+    with translated(), psycopg.connect(url, autocommit=True, application_name="interlock-verify") as connection:
+        row = connection.execute("SELECT to_regclass('interlock.migrations') IS NOT NULL").fetchone()
+        done = _versions(connection) if row and row[0] else set[int]()
+    _refuse_newer(done, known)
+    if missing := [m for m in known if m.version not in done]:
+        raise SchemaMismatch(
+            f"the database is {len(missing)} migration(s) behind this release, the first is "
+            f"{missing[0].version:04d}_{missing[0].name}; run `interlock migrate`"
+        )
+
+
+def _apply(connection: psycopg.Connection, migration: Migration) -> None:
+    connection.execute(migration.statements.encode())
+    connection.execute(
+        "INSERT INTO interlock.migrations (version, name) VALUES (%s, %s)", (migration.version, migration.name)
+    )
+
+
+def _versions(connection: psycopg.Connection) -> set[int]:
+    return {version for (version,) in connection.execute("SELECT version FROM interlock.migrations").fetchall()}
+
+
+def _refuse_newer(done: set[int], known: Sequence[Migration]) -> None:
+    newest = known[-1].version
+    if unknown := sorted(v for v in done if v > newest):
+        raise SchemaMismatch(
+            f"the database has migration {unknown[-1]:04d}, this release knows only up to {newest:04d}; "
+            "install the newer release of interlock, or use another database"
+        )

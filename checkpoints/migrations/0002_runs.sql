@@ -1,0 +1,52 @@
+-- Runs. The run row is the queue entry: claimed with SKIP LOCKED, leased, fenced.
+
+CREATE TABLE interlock.runs (
+    tenant_id text COLLATE "C" NOT NULL,
+    thread_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    assistant_id uuid NOT NULL,
+    graph_id text NOT NULL,
+    status text NOT NULL DEFAULT 'pending'
+        CHECK (status IN ('pending', 'running', 'success', 'error', 'timeout', 'interrupted')),
+    multitask_strategy text NOT NULL,
+    metadata jsonb NOT NULL DEFAULT '{}',
+    -- The request as the wire echoes it, JSON text: it may hold what jsonb cannot.
+    kwargs bytea NOT NULL,
+    -- Who asked: the fields of `Principal`.
+    principal jsonb NOT NULL,
+    priority smallint NOT NULL DEFAULT 0,
+    run_at timestamptz NOT NULL DEFAULT now(),
+    -- A stateless run: its thread was made for it and goes when it ends.
+    temporary boolean NOT NULL DEFAULT false,
+    idempotency_key text,
+    request_hash bytea,
+    attempt int NOT NULL DEFAULT 0,
+    -- Attempts that ended with their worker, not with an answer.
+    crashes int NOT NULL DEFAULT 0,
+    worker_id text,
+    fence bigint,
+    lease_until timestamptz,
+    cancel_action text CHECK (cancel_action IN ('interrupt', 'rollback')),
+    cancel_reason text,
+    -- JSON text of {"error", "message"} when status is error or timeout.
+    error bytea,
+    usage jsonb NOT NULL DEFAULT '{}',
+    -- Number of the run's first event in the log of its thread.
+    first_seq bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    started_at timestamptz,
+    ended_at timestamptz,
+    PRIMARY KEY (tenant_id, thread_id, run_id),
+    CHECK ((status = 'running') = (lease_until IS NOT NULL))
+) WITH (fillfactor = 70, autovacuum_analyze_threshold = 50, autovacuum_analyze_scale_factor = 0.02);
+
+-- One running run per thread, whatever the code does.
+CREATE UNIQUE INDEX runs_one_running_idx ON interlock.runs (tenant_id, thread_id) WHERE status = 'running';
+CREATE INDEX runs_inflight_idx ON interlock.runs (tenant_id, thread_id, run_id)
+    WHERE status IN ('pending', 'running');
+CREATE INDEX runs_queue_idx ON interlock.runs (priority, run_at, run_id) WHERE status = 'pending';
+CREATE INDEX runs_lease_idx ON interlock.runs (lease_until) WHERE status = 'running';
+CREATE UNIQUE INDEX runs_id_idx ON interlock.runs (tenant_id, run_id);
+CREATE UNIQUE INDEX runs_idempotency_idx ON interlock.runs (tenant_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;

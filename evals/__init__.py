@@ -1,0 +1,1 @@
+"""Measures the whole from outside, through the official SDK."""

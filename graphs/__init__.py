@@ -1,0 +1,1 @@
+"""Workflows and agents that come with Interlock."""

@@ -1,0 +1,1 @@
+"""Accepts, queues, executes, records and streams runs."""

@@ -1,0 +1,179 @@
+"""Run, thread, assistant and event: the records, their status sets, and which change is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID, uuid5
+
+import orjson
+
+from ..tools.policy.permissions import Principal
+
+RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
+"""pending: waits for a worker. running: leased to one. success: the graph came to an end or to an
+interrupt. error: it raised, or was quarantined. timeout: it ran too long. interrupted: cancelled."""
+
+ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
+"""idle: nothing pending. busy: a run is pending or running. interrupted: the last state has a next
+node. error: the last run failed."""
+
+MultitaskStrategy = Literal["reject", "interrupt", "rollback", "enqueue"]
+CancelAction = Literal["interrupt", "rollback"]
+Durability = Literal["sync", "async", "exit"]
+
+INFLIGHT: frozenset[RunStatus] = frozenset({"pending", "running"})
+TERMINAL: frozenset[RunStatus] = frozenset({"success", "error", "timeout", "interrupted"})
+
+ALLOWED: Mapping[RunStatus, frozenset[RunStatus]] = {
+    "pending": frozenset({"running", "interrupted", "error"}),
+    "running": frozenset({"pending", "success", "error", "timeout", "interrupted"}),
+    "success": frozenset(),
+    "error": frozenset(),
+    "timeout": frozenset(),
+    "interrupted": frozenset(),
+}
+"""Which status may follow which. A running run goes back to pending when its worker drains or dies."""
+
+ASSISTANT_NAMESPACE = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
+
+
+def default_assistant_id(graph_id: str) -> UUID:
+    """Id of the assistant that every graph has; clients compute and cache it (api contract, section 1)."""
+    return uuid5(ASSISTANT_NAMESPACE, graph_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution on a thread."""
+
+    tenant_id: str
+    thread_id: UUID
+    run_id: UUID
+    assistant_id: UUID
+    graph_id: str
+    status: RunStatus
+    multitask_strategy: MultitaskStrategy
+    metadata: dict[str, Any]
+    kwargs: dict[str, Any]
+    """The request, in the shape that the wire echoes (api contract, section 2)."""
+    principal: Principal
+    priority: int
+    run_at: datetime
+    temporary: bool
+    attempt: int
+    """1 for the first try; rises when a worker dies or drains."""
+    crashes: int
+    worker_id: str | None
+    fence: int | None
+    lease_until: datetime | None
+    cancel_action: CancelAction | None
+    cancel_reason: str | None
+    error: dict[str, str] | None
+    """`{"error": class name, "message": text}`."""
+    usage: dict[str, Any]
+    first_seq: int
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Run:
+        """Build from a row of `interlock.runs`."""
+        fields = {name: row[name] for name in cls.__dataclass_fields__}
+        fields["kwargs"] = orjson.loads(row["kwargs"])
+        fields["error"] = orjson.loads(row["error"]) if row["error"] is not None else None
+        fields["principal"] = Principal.from_row(row["principal"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """A durable conversation or case; the owner of state."""
+
+    tenant_id: str
+    thread_id: UUID
+    status: ThreadStatus
+    metadata: dict[str, Any]
+    config: dict[str, Any]
+    values: dict[str, Any] | None
+    interrupts: dict[str, list[dict[str, Any]]]
+    """Pending interrupts by task id, each `{"id", "value"}`."""
+    error: dict[str, str] | None
+    fence: int
+    last_seq: int
+    created_at: datetime
+    updated_at: datetime
+    state_updated_at: datetime
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Thread:
+        """Build from a row of `interlock.threads` joined with its derived `status`."""
+        fields = {name: row[name] for name in cls.__dataclass_fields__}
+        if row["exact"] is not None:
+            fields |= orjson.loads(row["exact"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assistant:
+    """A graph with saved configuration; versioned."""
+
+    tenant_id: str
+    assistant_id: UUID
+    graph_id: str
+    version: int
+    name: str
+    description: str | None
+    config: dict[str, Any]
+    context: dict[str, Any]
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Assistant:
+        """Build from a row of `interlock.assistants`."""
+        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
+
+
+EventKind = Literal[
+    "run.created",
+    "run.started",
+    "run.ended",
+    "state.updated",
+    "values",
+    "updates",
+    "messages",
+    "tasks",
+    "checkpoints",
+    "debug",
+    "custom",
+    "events",
+    "tools",
+]
+"""`run.*` and `state.updated` are ours, the rest are LangGraph's stream modes.
+
+run.created `{"run_id"}`: committed with the run row. run.started `{"run_id", "attempt"}`: once per
+attempt. run.ended `{"run_id", "status", "error"?, "checkpoint_id"?}`: exactly one, the last of its
+run. messages: a pair of message chunk and metadata, whatever message mode the reader asks for.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of a thread's event log."""
+
+    seq: int
+    """Number in the log of the thread: from 1, no gap, no repeat."""
+    run_id: UUID | None
+    kind: EventKind
+    namespace: tuple[str, ...]
+    """Path of sub-graphs, each `node:task_id`; empty at the root."""
+    data: bytes
+    """JSON text, encoded once when it was written."""
+    at_ms: int
+    """When it happened, milliseconds since 1970."""

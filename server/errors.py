@@ -1,0 +1,69 @@
+"""What the server answers when it refuses or fails: status, code and message. Pure."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ServerError(Exception):
+    """The server could not do what was asked."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+    @property
+    def message(self) -> str:
+        """What happened and what to do next; shown to the client."""
+        return str(self.args[0])
+
+
+class BadRequest(ServerError):
+    """The request contradicts itself."""
+
+    status = 400
+    code = "bad_request"
+
+
+class Unauthenticated(ServerError):
+    """No valid credentials were given."""
+
+    status = 401
+    code = "unauthenticated"
+
+
+class Forbidden(ServerError):
+    """Forbidden"""  # noqa: D400 - the text is the wire's (api contract, section 13.2)
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(ServerError):
+    """Not Found"""  # noqa: D400 - the text is the wire's (api contract, section 3)
+
+    status = 404
+    code = "not_found"
+
+
+class Conflicting(ServerError):
+    """The request does not fit the present state."""
+
+    status = 409
+    code = "conflict"
+
+
+class Invalid(ServerError):
+    """The request is malformed."""
+
+    status = 422
+    code = "invalid"
+
+
+class Unavailable(ServerError):
+    """The server cannot reach its database; try again."""
+
+    status = 503
+    code = "unavailable"

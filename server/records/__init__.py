@@ -1,0 +1,1 @@
+"""Rows: one module and one `.sql` file per table family."""

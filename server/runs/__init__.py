@@ -1,0 +1,1 @@
+"""The rules of runs: admission, lifecycle, cancellation, and the graphs they run."""
