@@ -73,6 +73,7 @@ class Run:
     cancel_reason: str | None
     error: dict[str, str] | None
     """`{"error": class name, "message": text}`."""
+    budget: dict[str, Any]
     usage: dict[str, Any]
     first_seq: int
     created_at: datetime

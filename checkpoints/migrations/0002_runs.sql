@@ -30,6 +30,8 @@ CREATE TABLE interlock.runs (
     cancel_reason text,
     -- JSON text of {"error", "message"} when status is error or timeout.
     error bytea,
+    -- Effective limits of this run and what it has spent so far: the fields of `Budget` and `Usage`.
+    budget jsonb NOT NULL DEFAULT '{}',
     usage jsonb NOT NULL DEFAULT '{}',
     -- Number of the run's first event in the log of its thread.
     first_seq bigint NOT NULL,
