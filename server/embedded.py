@@ -154,13 +154,12 @@ class EmbeddedPostgres:
             self._hold = None
 
     def _bring_up(self) -> None:
-        deadline = time.monotonic() + _START_DEADLINE_S
-        supervisor: subprocess.Popen[bytes] | None = None
         # A server without a supervisor is about to end, even while it still answers.
-        while not (self._supervised() and self._answers()):
-            if supervisor is None:
-                supervisor = self._launch()
-            elif supervisor.poll() is not None:
+        if not self._supervised():
+            self._launch()
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while not self._answers():
+            if not self._supervised():
                 raise EmbeddedPostgresError(f"the embedded Postgres did not start:\n{self._log_tail()}")
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
@@ -190,17 +189,25 @@ class EmbeddedPostgres:
         self.has_vector = answer.stdout.strip() == "1"
         return answer.returncode == 0
 
-    def _launch(self) -> subprocess.Popen[bytes]:
+    def _launch(self) -> None:
         # `-P` and the neutral directory keep a project's own `interlock/` or `signal.py` out of the way.
-        command = [sys.executable, "-P", "-m", __spec__.name, "--supervise", str(self.directory)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "interlock.server.embedded",
+            "--supervise",
+            str(self.directory),
+        ]
         with (self.directory / "supervisor.log").open("w") as log:
-            return subprocess.Popen(
+            subprocess.run(
                 [*command, json.dumps(self._settings)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd="/",
+                check=False,
             )
 
     def _log_tail(self) -> str:
@@ -271,6 +278,9 @@ class _Supervisor:
         except BlockingIOError:
             print("another supervisor is at work")  # noqa: T201 - becomes supervisor.log
             return 1
+        # The lock lives on in the child, so whoever waited for us sees it held, and nobody is its parent.
+        if os.fork():
+            os._exit(0)
         self._initialise()
         users = (self._directory / "users.lock").open("a")
         quick_deaths = 0
