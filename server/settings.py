@@ -1,0 +1,251 @@
+"""All settings: one frozen object, read once at the edge (see `sources`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DatabaseSettings(Section):
+    """Where the one server we need is."""
+
+    url: str = Field(default="", repr=False)
+    """Address for libpq. Empty: `interlock dev` starts the embedded Postgres."""
+    direct_url: str = Field(default="", repr=False)
+    """Address without a transaction pooler, for LISTEN and migrations. Empty: the same as `url`."""
+    pool_max: int = Field(default=20, ge=2)
+    """Connections of one event loop at most."""
+    embedded_port: int | None = Field(default=None, ge=1, le=65535)
+    """TCP port of the embedded Postgres on 127.0.0.1; without it, it only has a socket."""
+
+    @field_validator("url", "direct_url")
+    @classmethod
+    def _libpq(cls, url: str) -> str:
+        # Other libraries want a driver in the scheme, and people copy such addresses.
+        return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
+
+    @model_validator(mode="after")
+    def _direct_is_url(self) -> Self:
+        return self if self.direct_url or not self.url else self.model_copy(update={"direct_url": self.url})
+
+
+class WorkerSettings(Section):
+    """How runs are executed."""
+
+    slots: int = Field(default=10, ge=1)
+    """Runs at once in one process."""
+    run_loops: int = Field(default=1, ge=1)
+    """Threads with an event loop each, on which graphs run."""
+    isolated_loops: bool = False
+    """One loop for each slot, so that a graph that blocks its loop delays nobody."""
+    lease_s: Seconds = 10.0
+    """How long a worker owns a run without a heartbeat; a dead worker's runs wait this long."""
+    poll_s: Seconds = 2.0
+    """How often to look for runs when no notification came."""
+    max_attempts: int = Field(default=3, ge=1)
+    """Crashes of a worker after which its run is quarantined."""
+    run_timeout_s: Seconds = 3600.0
+    """Time of one attempt at a run."""
+    drain_grace_s: Seconds = 20.0
+    """Time that runs have to reach the end of a superstep when the process is told to stop."""
+
+
+class EventSettings(Section):
+    """The event log that streams are read from."""
+
+    retention_s: Seconds = 86_400.0
+    """How long events of an ended run can be read."""
+    flush_interval_ms: int = Field(default=5, ge=0)
+    """How long events are gathered while the log is busy; an idle log flushes at once."""
+    flush_bytes: int = Field(default=262_144, ge=1024)
+    """Gathered bytes that are flushed without waiting."""
+
+
+class CorsSettings(Section):
+    """Which web pages may call the API. Names are those of `http.cors` in langgraph.json."""
+
+    allow_origins: tuple[str, ...] = ("*",)
+    """Origins, or `*`."""
+    allow_origin_regex: str | None = None
+    """A pattern of further origins."""
+    allow_methods: tuple[str, ...] = ("*",)
+    """Methods, or `*`."""
+    allow_headers: tuple[str, ...] = ("*",)
+    """Request headers, or `*`."""
+    allow_credentials: bool = False
+    """Whether cookies and authorization headers may be sent."""
+    expose_headers: tuple[str, ...] = ()
+    """Response headers that scripts may read, besides those of the protocol."""
+    max_age: int = Field(default=600, ge=0)
+    """Seconds for which a browser may remember a preflight."""
+
+
+class HeaderFilter(Section):
+    """Patterns of header names; `*` stands for any text."""
+
+    includes: tuple[str, ...] = ()
+    """Names that pass."""
+    excludes: tuple[str, ...] = ()
+    """Names that do not, even when included."""
+
+
+class HttpSettings(Section):
+    """The HTTP side. The keys of `http` in langgraph.json have the same names."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=2024, ge=0, le=65535)
+    """Port to listen on."""
+    mount_prefix: str = Field(default="", pattern=r"^(/[^/]+)*$")
+    """Path before every route."""
+    heartbeat_s: Seconds = 5.0
+    """Pause between signs of life on streams and waiting responses."""
+    send_timeout_s: Seconds = 30.0
+    """A reader that takes nothing for this long is disconnected; it can resume."""
+    max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    """Largest request body."""
+    cors: CorsSettings = CorsSettings()
+    """Cross-origin requests."""
+    configurable_headers: HeaderFilter = HeaderFilter()
+    """Request headers that become keys of `configurable`."""
+    logging_headers: HeaderFilter = HeaderFilter()
+    """Request headers that appear in the access log."""
+    disable_assistants: bool = False
+    """Answer 404 on the assistant routes."""
+    disable_threads: bool = False
+    """Answer 404 on the thread routes."""
+    disable_runs: bool = False
+    """Answer 404 on the run routes."""
+    disable_store: bool = False
+    """Answer 404 on the store routes."""
+    disable_meta: bool = False
+    """Answer 404 on `/ok`, `/info`, `/metrics` and the API description."""
+    disable_console: bool = False
+    """Do not serve the console."""
+
+
+class ApiKey(Section):
+    """One key; only its hash is kept."""
+
+    name: str
+    """What it is called in logs."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
+    """`printf %s KEY | sha256sum`."""
+    tenant: str = Field(default="default", min_length=1, max_length=255)
+    """The tenant of whoever shows it."""
+    subject: str
+    """Who that is within the tenant."""
+    roles: tuple[str, ...] = ()
+    """What that one may do."""
+
+
+class AuthSettings(Section):
+    """Who may call. Without any key everybody is the one administrator."""
+
+    api_keys: tuple[ApiKey, ...] = ()
+    """Keys accepted in `x-api-key` or as a bearer token."""
+
+
+class ToolSettings(Section):
+    """What agents may do."""
+
+    mode: Literal["enforce", "observe"] = "enforce"
+    """enforce: what policy refuses does not happen. observe: it is only written to the audit."""
+    policies: Path | None = None
+    """Folder of Cedar policies, relative to interlock.toml; without it the built-in ones decide."""
+    egress_allow: tuple[str, ...] = ()
+    """Hosts that tools may fetch from: `example.org`, or `*.example.org`; `*` for all public ones."""
+
+
+class BudgetSettings(Section):
+    """Limits of one run; unset is unlimited. An assistant or a run can only tighten them."""
+
+    steps: int | None = Field(default=None, ge=1)
+    """Supersteps."""
+    model_calls: int | None = Field(default=None, ge=1)
+    """Calls of language models."""
+    tool_calls: int | None = Field(default=None, ge=1)
+    """Calls of tools."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Input and output tokens together."""
+    seconds: float | None = Field(default=None, gt=0)
+    """Active time; waiting for people does not count."""
+    on_limit: Literal["ask", "stop"] = "ask"
+    """ask: pause and ask a person for more. stop: end with an error."""
+
+
+class GraphSettings(Section):
+    """The graphs of langgraph.json."""
+
+    on_failure: Literal["refuse", "serve_rest"] = "refuse"
+    """When a graph cannot load: do not start, or serve the others and report this one."""
+    budget: dict[str, BudgetSettings] = {}
+    """Budgets of single graphs by id; what one leaves unset comes from `budget`."""
+
+
+class LogSettings(Section):
+    """What the process writes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity."""
+    json_lines: bool | None = None
+    """One JSON object a line. Unset: when standard error is no terminal."""
+    color: bool | None = None
+    """Colours. Unset: when standard error is a terminal."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lower(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("level"), str):
+            return {**values, "level": values["level"].lower()}
+        return values
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    home: Path = Path(".interlock")
+    """Where the embedded database lies; relative to the project."""
+    unknown_fields: Literal["warn", "refuse"] = "warn"
+    """What a request field that we do not know gets: a warning header, or 422."""
+    unsupported_keys: Literal["refuse", "warn"] = "refuse"
+    """What a langgraph.json key that we do not support does: no start, or a warning at start."""
+    database: DatabaseSettings = DatabaseSettings()
+    worker: WorkerSettings = WorkerSettings()
+    events: EventSettings = EventSettings()
+    http: HttpSettings = HttpSettings()
+    auth: AuthSettings = AuthSettings()
+    tools: ToolSettings = ToolSettings()
+    budget: BudgetSettings = BudgetSettings()
+    graphs: GraphSettings = GraphSettings()
+    log: LogSettings = LogSettings()
+
+    _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def budget_of(self, graph_id: str) -> BudgetSettings:
+        """The budget of a graph: its own limits over the general ones."""
+        own = self.graphs.budget.get(graph_id, BudgetSettings()).model_dump(exclude_unset=True)
+        return self.budget.model_copy(update=own)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Where each value came from, by dotted path; a default has no entry."""
+        return self._sources
+
+
+def masked(url: str) -> str:
+    """A database address without its password, in either form that libpq takes."""
+    without = re.sub(r"(?<=://)([^:@/]*):[^@/]*@", r"\1:***@", url)
+    return re.sub(r"(\bpassword=)('(?:[^'\\]|\\.)*'|[^\s&]+)", r"\1***", without)
