@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -36,9 +36,12 @@ class DatabaseSettings(Section):
         # Other libraries want a driver in the scheme, and people copy such addresses.
         return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
 
-    @model_validator(mode="after")
-    def _direct_is_url(self) -> Self:
-        return self if self.direct_url or not self.url else self.model_copy(update={"direct_url": self.url})
+    @model_validator(mode="before")
+    @classmethod
+    def _direct_is_url(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("direct_url"):
+            return {**values, "direct_url": values.get("url", "")}
+        return values
 
 
 class WorkerSettings(Section):
