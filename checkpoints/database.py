@@ -20,7 +20,14 @@ Connection = AsyncConnection[DictRow]
 Parameters = Mapping[str, Any] | Sequence[Any]
 
 _IDLE_BEFORE_CHECK_S = 30.0
-_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+KEEPALIVE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Connection parameters that find a dead network within a minute, not within hours."""
 
 
 def jsonb(value: object) -> Jsonb:
@@ -62,8 +69,7 @@ class Database:
                 "prepare_threshold": None,
                 "row_factory": dict_row,
                 "application_name": application_name,
-                "connect_timeout": 10,
-                **_KEEPALIVE,
+                **KEEPALIVE,
             },
             min_size=min_size,
             max_size=max_size,

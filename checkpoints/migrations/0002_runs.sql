@@ -18,6 +18,9 @@ CREATE TABLE interlock.runs (
     run_at timestamptz NOT NULL DEFAULT now(),
     -- A stateless run: its thread was made for it and goes when it ends.
     temporary boolean NOT NULL DEFAULT false,
+    -- Queued while another run of its thread was ahead. Keeps a long line on one thread out of the
+    -- claim; whatever leaves the line clears it on the next one, under the lock of the thread row.
+    behind boolean NOT NULL DEFAULT false,
     idempotency_key text,
     request_hash bytea,
     attempt int NOT NULL DEFAULT 0,
@@ -45,10 +48,12 @@ CREATE TABLE interlock.runs (
 
 -- One running run per thread, whatever the code does.
 CREATE UNIQUE INDEX runs_one_running_idx ON interlock.runs (tenant_id, thread_id) WHERE status = 'running';
-CREATE INDEX runs_inflight_idx ON interlock.runs (tenant_id, thread_id, run_id)
+-- Who is in flight on a thread, in the order they are served.
+CREATE INDEX runs_line_idx ON interlock.runs (tenant_id, thread_id, run_at, first_seq)
     WHERE status IN ('pending', 'running');
-CREATE INDEX runs_queue_idx ON interlock.runs (priority, run_at, run_id) WHERE status = 'pending';
-CREATE INDEX runs_lease_idx ON interlock.runs (lease_until) WHERE status = 'running';
+CREATE INDEX runs_queue_idx ON interlock.runs (tenant_id, priority, run_at, first_seq)
+    WHERE status = 'pending' AND NOT behind;
+CREATE INDEX runs_temporary_idx ON interlock.runs (ended_at) WHERE temporary AND ended_at IS NOT NULL;
 CREATE UNIQUE INDEX runs_id_idx ON interlock.runs (tenant_id, run_id);
 CREATE UNIQUE INDEX runs_idempotency_idx ON interlock.runs (tenant_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;

@@ -1,0 +1,381 @@
+"""Runs as rows: queued, claimed, leased, ended. The run row is the queue entry.
+
+Functions take a connection and never commit. Whoever moves a run locks the row of its thread first;
+only a claim and a renewal do not wait for that lock, and step over rows that are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ...checkpoints.database import Connection, jsonb
+from ...checkpoints.notify import PRESENCE
+from ...checkpoints.queries import load_queries
+from ..domain import CancelAction, Run, RunStatus, Thread, ThreadStatus
+
+_queries = load_queries(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """What admission decides about a run; the rest of its row has a fixed beginning."""
+
+    tenant_id: str
+    thread_id: UUID
+    run_id: UUID
+    assistant_id: UUID
+    graph_id: str
+    multitask_strategy: str
+    metadata: dict[str, Any]
+    kwargs: bytes
+    principal: dict[str, Any]
+    priority: int
+    temporary: bool
+    idempotency_key: str | None
+    request_hash: bytes | None
+    budget: dict[str, Any]
+    first_seq: int
+    after_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseState:
+    """How a run stands that a worker believes to hold."""
+
+    run_id: UUID
+    renewed: bool
+    held: bool
+    """False: it was taken away, ended by somebody else, or deleted."""
+    status: RunStatus | None
+    """None: the row is gone."""
+    cancel_action: CancelAction | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Where a thread rests; values are None to keep those that are there."""
+
+    status: ThreadStatus
+    values: Any = None
+    interrupts: Mapping[str, Any]
+    error: Any
+    exact: bytes | None
+    keep_values: bool = True
+
+
+# --- admission ---------------------------------------------------------------------------------
+
+
+async def stamp_thread(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, stamp: Mapping[str, Any]
+) -> Thread | None:
+    """Lock a thread and merge `stamp` into its metadata; None when it does not exist."""
+    row = await _one(
+        connection, _queries.stamp_thread, tenant_id=tenant_id, thread_id=thread_id, stamp=jsonb(dict(stamp))
+    )
+    return Thread.from_row(row | {"status": row["settled_status"]}) if row else None
+
+
+async def create_thread(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
+) -> Thread | None:
+    """Create and lock a thread; None when it exists."""
+    row = await _one(
+        connection,
+        _queries.create_thread,
+        tenant_id=tenant_id,
+        thread_id=thread_id,
+        metadata=jsonb(dict(metadata)),
+    )
+    return Thread.from_row(row | {"status": row["settled_status"]}) if row else None
+
+
+async def insert_run(connection: Connection, run: NewRun) -> Run:
+    """Queue a run on a thread that is locked.
+
+    Raises:
+        Conflict: the idempotency key is taken (`runs_idempotency_idx`).
+    """
+    parameters = {name: getattr(run, name) for name in NewRun.__dataclass_fields__}
+    for name in ("metadata", "principal", "budget"):
+        parameters[name] = jsonb(parameters[name])
+    row = await _one(connection, _queries.insert_run, **parameters)
+    assert row is not None
+    return Run.from_row(row)
+
+
+async def run_by_key(
+    connection: Connection, *, tenant_id: str, idempotency_key: str
+) -> tuple[Run, bytes] | None:
+    """The run that an idempotency key stands for, and the hash of the request that made it."""
+    row = await _one(connection, _queries.run_by_key, tenant_id=tenant_id, idempotency_key=idempotency_key)
+    return (Run.from_row(row), bytes(row["request_hash"])) if row else None
+
+
+async def announce(connection: Connection, *, after_seconds: float = 0.0) -> None:
+    """Wake the workers, on commit, for a run that is due now or after some seconds."""
+    await connection.execute(
+        _queries.announce_run, {"payload": f"{after_seconds:.3f}" if after_seconds > 0 else ""}
+    )
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+async def get_run(
+    connection: Connection, *, tenant_id: str, run_id: UUID, thread_id: UUID | None = None
+) -> Run | None:
+    """One run, on the given thread if there is one."""
+    row = await _one(connection, _queries.get_run, tenant_id=tenant_id, thread_id=thread_id, run_id=run_id)
+    return Run.from_row(row) if row else None
+
+
+async def list_runs(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    status: RunStatus | None = None,
+    limit: int = 10,
+    offset: int = 0,
+) -> list[Run]:
+    """Runs of a thread, newest first."""
+    return await _runs(
+        connection,
+        _queries.list_runs,
+        tenant_id=tenant_id,
+        thread_id=thread_id,
+        status=status,
+        limit=limit,
+        offset=offset,
+    )
+
+
+async def inflight_runs(connection: Connection, *, tenant_id: str, thread_id: UUID) -> list[Run]:
+    """Runs that wait or run on a thread, in the order they are served."""
+    return await _runs(connection, _queries.inflight_runs, tenant_id=tenant_id, thread_id=thread_id)
+
+
+async def inflight_threads(
+    connection: Connection, *, tenant_id: str, statuses: Sequence[RunStatus]
+) -> list[UUID]:
+    """Threads of a tenant that have a run in one of `statuses`."""
+    cursor = await connection.execute(
+        _queries.inflight_threads, {"tenant_id": tenant_id, "statuses": list(statuses)}
+    )
+    return [row["thread_id"] for row in await cursor.fetchall()]
+
+
+async def lock_thread(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, wait: bool = True
+) -> Thread | None:
+    """Lock a thread; None when it does not exist or, without `wait`, when it is locked."""
+    statement = _queries.lock_thread if wait else _queries.try_lock_thread
+    row = await _one(connection, statement, tenant_id=tenant_id, thread_id=thread_id)
+    return Thread.from_row(row | {"status": row["settled_status"]}) if row else None
+
+
+# --- working -----------------------------------------------------------------------------------
+
+
+async def claim(connection: Connection, *, worker_id: str, slots: int, lease_s: float) -> list[Run]:
+    """Take up to `slots` runs, each with a fresh fence.
+
+    Raises:
+        Conflict: another worker was quicker on one of the threads; try again.
+    """
+    runs = await _runs(connection, _queries.claim_runs, worker_id=worker_id, slots=slots, lease_s=lease_s)
+    return sorted(runs, key=lambda run: (run.priority, run.run_at, run.first_seq))
+
+
+async def next_due(connection: Connection) -> float | None:
+    """Seconds until the next delayed run is due."""
+    row = await _one(connection, _queries.next_due)
+    return row["seconds"] if row else None
+
+
+async def renew(
+    connection: Connection, runs: Sequence[Run], *, usages: Mapping[UUID, dict[str, Any]], lease_s: float
+) -> list[LeaseState]:
+    """Renew the leases of `runs`, note what they have spent, and tell how each one stands."""
+    cursor = await connection.execute(
+        _queries.renew_leases,
+        {
+            "tenant_ids": [run.tenant_id for run in runs],
+            "thread_ids": [run.thread_id for run in runs],
+            "run_ids": [run.run_id for run in runs],
+            "fences": [run.fence for run in runs],
+            "usages": [jsonb(usages[run.run_id]) if run.run_id in usages else None for run in runs],
+            "lease_s": lease_s,
+        },
+    )
+    return [LeaseState(**row) for row in await cursor.fetchall()]
+
+
+async def finish(
+    connection: Connection,
+    run: Run,
+    *,
+    status: RunStatus,
+    error: bytes | None,
+    usage: dict[str, Any],
+    settlement: Settlement,
+) -> Run | None:
+    """End a run and settle its thread; None when the fence is lost and nothing was written."""
+    row = await _one(
+        connection,
+        _queries.finish_run,
+        **_identity(run),
+        status=status,
+        error=error,
+        usage=jsonb(usage),
+        settled_status=settlement.status,
+        keep_values=settlement.keep_values,
+        values=None if settlement.values is None else jsonb(settlement.values),
+        interrupts=jsonb(dict(settlement.interrupts)),
+        thread_error=None if settlement.error is None else jsonb(settlement.error),
+        exact=settlement.exact,
+    )
+    return Run.from_row(row) if row else None
+
+
+async def hand_back(connection: Connection, run: Run, *, usage: dict[str, Any] | None) -> Run | None:
+    """Put a run of this worker back into the queue; None when the fence is lost."""
+    row = await _one(
+        connection,
+        _queries.hand_back_run,
+        **_identity(run),
+        usage=None if usage is None else jsonb(usage),
+    )
+    return Run.from_row(row) if row else None
+
+
+async def expired(connection: Connection, *, without_worker: bool) -> list[Run]:
+    """Running runs whose lease ran out; `without_worker` adds those whose worker is not connected."""
+    return await _runs(connection, _queries.expired_runs, without_worker=without_worker, presence=PRESENCE)
+
+
+async def take_back(
+    connection: Connection,
+    run: Run,
+    *,
+    max_attempts: int,
+    error: bytes,
+    usage: dict[str, Any] | None = None,
+    if_expired: bool = True,
+) -> Run | None:
+    """Take a run from its dead worker, its thread being locked; None when the worker came back.
+
+    The run returned is pending again or, after `max_attempts` deaths, ended with `error`.
+    """
+    row = await _one(
+        connection,
+        _queries.take_back_run,
+        **_identity(run),
+        max_attempts=max_attempts,
+        error=error,
+        usage=None if usage is None else jsonb(usage),
+        if_expired=if_expired,
+    )
+    return Run.from_row(row) if row else None
+
+
+# --- ending from outside -----------------------------------------------------------------------
+
+
+async def interrupt_runs(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, run_ids: Sequence[UUID], reason: str | None
+) -> list[Run]:
+    """End runs of a locked thread as interrupted; returns those that were in flight."""
+    return await _runs(
+        connection,
+        _queries.interrupt_runs,
+        tenant_id=tenant_id,
+        thread_id=thread_id,
+        run_ids=list(run_ids),
+        reason=reason,
+    )
+
+
+async def delete_runs(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, run_ids: Sequence[UUID] | None
+) -> list[Run]:
+    """Remove runs of a locked thread, all when `run_ids` is None, and return them as they were."""
+    return await _runs(
+        connection,
+        _queries.delete_runs,
+        tenant_id=tenant_id,
+        thread_id=thread_id,
+        run_ids=None if run_ids is None else list(run_ids),
+    )
+
+
+async def settle_thread(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, settlement: Settlement, new_writer: bool
+) -> None:
+    """Write where a locked thread rests; `new_writer` shuts out whoever writes to it now."""
+    await connection.execute(
+        _queries.settle_thread,
+        {
+            "tenant_id": tenant_id,
+            "thread_id": thread_id,
+            "fences": int(new_writer),
+            "settled_status": settlement.status,
+            "interrupts": jsonb(dict(settlement.interrupts)),
+            "error": None if settlement.error is None else jsonb(settlement.error),
+            "exact": settlement.exact,
+        },
+    )
+
+
+async def serve_next(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
+    """After a run left the line of a locked thread: let the next one forward and wake the workers."""
+    await connection.execute(_queries.serve_next, {"tenant_id": tenant_id, "thread_id": thread_id})
+
+
+async def announce_cancel(connection: Connection, run_ids: Sequence[UUID]) -> None:
+    """Wake, on commit, the workers that hold these runs."""
+    await connection.execute(_queries.announce_cancel, {"run_ids": list(run_ids)})
+
+
+# --- sweeping ----------------------------------------------------------------------------------
+
+
+async def delete_temporary_thread(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
+    """Remove the thread of a stateless run; its run and events stay until the sweep."""
+    await connection.execute(
+        _queries.delete_temporary_thread, {"tenant_id": tenant_id, "thread_id": thread_id}
+    )
+
+
+async def sweep_temporary_runs(
+    connection: Connection, *, grace_s: float, limit: int = 1000
+) -> list[tuple[str, UUID]]:
+    """Forget stateless runs that ended long ago; returns the threads that they had."""
+    cursor = await connection.execute(_queries.sweep_temporary_runs, {"grace_s": grace_s, "limit": limit})
+    return [(row["tenant_id"], row["thread_id"]) for row in await cursor.fetchall()]
+
+
+async def unanalysed_tables(connection: Connection) -> list[str]:
+    """Hot tables that hold rows but have no statistics yet."""
+    return [row["name"] for row in await (await connection.execute(_queries.unanalysed_tables)).fetchall()]
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    return {
+        "tenant_id": run.tenant_id,
+        "thread_id": run.thread_id,
+        "run_id": run.run_id,
+        "fence": run.fence,
+    }
+
+
+async def _one(connection: Connection, statement: bytes, **parameters: Any) -> dict[str, Any] | None:
+    return await (await connection.execute(statement, parameters)).fetchone()
+
+
+async def _runs(connection: Connection, statement: bytes, **parameters: Any) -> list[Run]:
+    return [Run.from_row(row) for row in await (await connection.execute(statement, parameters)).fetchall()]

@@ -1,0 +1,337 @@
+-- name: stamp_thread
+-- Locks the thread for an admission and notes what runs on it. No row: there is no such thread.
+UPDATE interlock.threads SET
+    metadata = metadata || %(stamp)s,
+    config = CASE WHEN config = '{}' THEN '{"configurable": {}}' ELSE config END,
+    updated_at = now()
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+RETURNING *
+
+-- name: create_thread
+-- Makes the thread of a run. No row: somebody else made it a moment ago.
+INSERT INTO interlock.threads (tenant_id, thread_id, metadata, config)
+VALUES (%(tenant_id)s, %(thread_id)s, %(metadata)s, '{"configurable": {}}')
+ON CONFLICT (tenant_id, thread_id) DO NOTHING
+RETURNING *
+
+-- name: lock_thread
+-- Everything that moves a run locks its thread first, so that no two such steps mix.
+SELECT * FROM interlock.threads
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+FOR NO KEY UPDATE
+
+-- name: try_lock_thread
+-- The same for the sweep: whoever holds the lock is moving the run already.
+SELECT * FROM interlock.threads
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: insert_run
+-- Queues a run, behind whoever is served before it on its thread. The clock is read under the lock
+-- of the thread, so the order of `run_at` is the order of admission.
+INSERT INTO interlock.runs (
+    tenant_id, thread_id, run_id, assistant_id, graph_id, multitask_strategy, metadata, kwargs, principal,
+    priority, temporary, idempotency_key, request_hash, budget, first_seq, run_at, created_at, updated_at, behind
+)
+SELECT
+    %(tenant_id)s, %(thread_id)s, %(run_id)s, %(assistant_id)s, %(graph_id)s, %(multitask_strategy)s,
+    %(metadata)s, %(kwargs)s, %(principal)s, %(priority)s, %(temporary)s, %(idempotency_key)s,
+    %(request_hash)s, %(budget)s, %(first_seq)s, clock.due, clock.at, clock.at,
+    EXISTS (
+        SELECT FROM interlock.runs ahead
+        WHERE ahead.tenant_id = %(tenant_id)s AND ahead.thread_id = %(thread_id)s
+            AND ahead.status IN ('pending', 'running')
+            AND (ahead.status = 'running' OR ahead.run_at <= clock.due)
+    )
+FROM (
+    SELECT at, at + make_interval(secs => %(after_seconds)s) AS due
+    FROM (SELECT clock_timestamp() AS at) AS read
+) AS clock
+RETURNING *
+
+-- name: run_by_key
+-- The run that an idempotency key stands for.
+SELECT * FROM interlock.runs WHERE tenant_id = %(tenant_id)s AND idempotency_key = %(idempotency_key)s
+
+-- name: get_run
+SELECT * FROM interlock.runs
+WHERE tenant_id = %(tenant_id)s AND run_id = %(run_id)s
+    AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
+
+-- name: list_runs
+-- Runs of a thread, newest first.
+SELECT * FROM interlock.runs
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+    AND (%(status)s::text IS NULL OR status = %(status)s)
+ORDER BY created_at DESC, first_seq DESC
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: inflight_runs
+-- Runs that wait or run on a thread, in the order they are served.
+SELECT * FROM interlock.runs
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND status IN ('pending', 'running')
+ORDER BY run_at, first_seq
+
+-- name: inflight_threads
+-- Threads of a tenant on which a run waits or runs, for a cancel by status.
+SELECT DISTINCT thread_id FROM interlock.runs
+WHERE tenant_id = %(tenant_id)s AND status IN ('pending', 'running') AND status = ANY(%(statuses)s)
+
+-- name: claim_runs
+-- Takes up to `slots` runs for a worker. Order: priority, then the tenant that has the fewest running,
+-- then age. At most one run per thread is a candidate, the first of its line. Rows that anybody else
+-- holds are skipped, so a claim never waits; a few candidates more than slots make up for those.
+WITH RECURSIVE tenants AS (
+    (
+        SELECT tenant_id FROM interlock.runs WHERE status = 'pending' AND NOT behind
+        ORDER BY tenant_id LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT r.tenant_id FROM interlock.runs r
+        WHERE r.status = 'pending' AND NOT r.behind AND r.tenant_id > t.tenant_id
+        ORDER BY r.tenant_id LIMIT 1
+    )
+    FROM tenants t WHERE t.tenant_id IS NOT NULL
+),
+waiting AS (
+    SELECT
+        c.*,
+        row_number() OVER (PARTITION BY t.tenant_id ORDER BY c.priority, c.run_at, c.first_seq) + (
+            SELECT count(*) FROM interlock.runs r WHERE r.tenant_id = t.tenant_id AND r.status = 'running'
+        ) AS turn
+    FROM tenants t CROSS JOIN LATERAL (
+        SELECT r.tenant_id, r.thread_id, r.run_id, r.priority, r.run_at, r.first_seq
+        FROM interlock.runs r
+        WHERE r.tenant_id = t.tenant_id AND r.status = 'pending' AND NOT r.behind AND r.run_at <= now()
+            AND NOT EXISTS (
+                SELECT FROM interlock.runs x
+                WHERE x.tenant_id = r.tenant_id AND x.thread_id = r.thread_id AND x.status = 'running'
+            )
+            AND NOT EXISTS (
+                SELECT FROM interlock.runs y
+                WHERE y.tenant_id = r.tenant_id AND y.thread_id = r.thread_id
+                    AND y.status IN ('pending', 'running') AND y.status = 'pending'
+                    AND (y.run_at, y.first_seq) < (r.run_at, r.first_seq)
+            )
+        ORDER BY r.priority, r.run_at, r.first_seq
+        LIMIT %(slots)s + 32
+    ) c
+    WHERE t.tenant_id IS NOT NULL
+),
+picked AS (
+    SELECT r.tenant_id, r.thread_id, r.run_id
+    FROM waiting w
+    JOIN interlock.runs r
+        ON r.tenant_id = w.tenant_id AND r.thread_id = w.thread_id AND r.run_id = w.run_id
+    JOIN interlock.threads t ON t.tenant_id = w.tenant_id AND t.thread_id = w.thread_id
+    WHERE r.status = 'pending'
+    ORDER BY w.priority, w.turn, w.run_at
+    LIMIT %(slots)s
+    FOR NO KEY UPDATE OF t, r SKIP LOCKED
+),
+fenced AS (
+    UPDATE interlock.threads t SET fence = t.fence + 1
+    FROM picked p WHERE t.tenant_id = p.tenant_id AND t.thread_id = p.thread_id
+    RETURNING t.tenant_id, t.thread_id, t.fence
+)
+UPDATE interlock.runs r SET
+    status = 'running',
+    worker_id = %(worker_id)s,
+    attempt = r.attempt + 1,
+    fence = f.fence,
+    lease_until = now() + make_interval(secs => %(lease_s)s),
+    started_at = coalesce(r.started_at, now()),
+    updated_at = now()
+FROM picked p JOIN fenced f ON f.tenant_id = p.tenant_id AND f.thread_id = p.thread_id
+WHERE r.tenant_id = p.tenant_id AND r.thread_id = p.thread_id AND r.run_id = p.run_id AND r.status = 'pending'
+RETURNING r.*
+
+-- name: next_due
+-- Seconds until the next delayed run is due.
+SELECT extract(epoch FROM min(run_at) - now())::float8 AS seconds FROM interlock.runs
+WHERE status = 'pending' AND NOT behind AND run_at > now()
+
+-- name: renew_leases
+-- Renews what is still ours and tells how each one stands. A row that somebody is just changing is
+-- left alone: `held` then says that it was ours a moment ago.
+WITH mine AS (
+    SELECT * FROM unnest(
+        %(tenant_ids)s::text[], %(thread_ids)s::uuid[], %(run_ids)s::uuid[], %(fences)s::bigint[], %(usages)s::jsonb[]
+    ) AS m (tenant_id, thread_id, run_id, fence, usage)
+),
+free AS (
+    SELECT r.tenant_id, r.thread_id, r.run_id, m.usage
+    FROM interlock.runs r
+    JOIN mine m ON r.tenant_id = m.tenant_id AND r.thread_id = m.thread_id AND r.run_id = m.run_id
+    WHERE r.status = 'running' AND r.fence = m.fence
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+),
+renewed AS (
+    UPDATE interlock.runs r SET
+        lease_until = now() + make_interval(secs => %(lease_s)s),
+        usage = coalesce(f.usage, r.usage)
+    FROM free f
+    WHERE r.tenant_id = f.tenant_id AND r.thread_id = f.thread_id AND r.run_id = f.run_id
+    RETURNING r.run_id
+)
+SELECT
+    m.run_id,
+    r.status,
+    r.cancel_action,
+    n.run_id IS NOT NULL AS renewed,
+    coalesce(r.status = 'running' AND r.fence = m.fence, false) AS held
+FROM mine m
+LEFT JOIN interlock.runs r ON r.tenant_id = m.tenant_id AND r.thread_id = m.thread_id AND r.run_id = m.run_id
+LEFT JOIN renewed n ON n.run_id = m.run_id
+
+-- name: finish_run
+-- Ends a run and settles its thread, if the fence still holds. No row: it was taken away.
+WITH thread AS (
+    UPDATE interlock.threads SET
+        settled_status = %(settled_status)s,
+        values = CASE WHEN %(keep_values)s THEN values ELSE %(values)s END,
+        interrupts = %(interrupts)s,
+        error = %(thread_error)s,
+        exact = %(exact)s,
+        updated_at = now(),
+        state_updated_at = now()
+    WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND fence = %(fence)s
+    RETURNING tenant_id, thread_id
+)
+UPDATE interlock.runs r SET
+    status = %(status)s,
+    error = %(error)s,
+    usage = %(usage)s,
+    lease_until = NULL,
+    ended_at = now(),
+    updated_at = now()
+FROM thread t
+WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.run_id = %(run_id)s
+    AND r.status = 'running' AND r.fence = %(fence)s
+RETURNING r.*
+
+-- name: hand_back_run
+-- Puts a run of this worker back into the queue, first of its line, and shuts the worker out.
+WITH thread AS (
+    UPDATE interlock.threads SET fence = fence + 1
+    WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND fence = %(fence)s
+    RETURNING tenant_id, thread_id
+)
+UPDATE interlock.runs r SET
+    status = 'pending',
+    behind = false,
+    worker_id = NULL,
+    fence = NULL,
+    lease_until = NULL,
+    usage = coalesce(%(usage)s, r.usage),
+    updated_at = now()
+FROM thread t
+WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.run_id = %(run_id)s
+    AND r.status = 'running' AND r.fence = %(fence)s
+RETURNING r.*, pg_notify('interlock_runs', '')
+
+-- name: expired_runs
+-- Runs whose worker is gone: the lease ran out or, at boot, nobody holds the worker's lock any more.
+SELECT r.* FROM interlock.runs r
+WHERE r.status = 'running' AND (
+    r.lease_until < now()
+    OR %(without_worker)s AND NOT EXISTS (
+        SELECT FROM pg_locks l
+        WHERE l.locktype = 'advisory' AND l.granted
+            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND l.classid = %(presence)s AND l.objid = (hashtext(r.worker_id)::bigint & 4294967295)
+    )
+)
+LIMIT 200
+
+-- name: take_back_run
+-- Takes a run from a dead worker, under the lock of its thread: back to the queue, or quarantined as
+-- an error after too many deaths. No row: the worker came back in time.
+UPDATE interlock.runs r SET
+    status = CASE WHEN r.crashes + 1 >= %(max_attempts)s THEN 'error' ELSE 'pending' END,
+    error = CASE WHEN r.crashes + 1 >= %(max_attempts)s THEN %(error)s::bytea END,
+    ended_at = CASE WHEN r.crashes + 1 >= %(max_attempts)s THEN now() END,
+    crashes = r.crashes + 1,
+    behind = false,
+    worker_id = NULL,
+    fence = NULL,
+    lease_until = NULL,
+    usage = coalesce(%(usage)s, r.usage),
+    updated_at = now()
+WHERE r.tenant_id = %(tenant_id)s AND r.thread_id = %(thread_id)s AND r.run_id = %(run_id)s
+    AND r.status = 'running' AND r.fence = %(fence)s
+    AND (NOT %(if_expired)s OR r.lease_until < now())
+RETURNING r.*
+
+-- name: interrupt_runs
+-- Ends runs of a thread that is locked.
+UPDATE interlock.runs SET
+    status = 'interrupted',
+    cancel_action = 'interrupt',
+    cancel_reason = %(reason)s,
+    lease_until = NULL,
+    ended_at = now(),
+    updated_at = now()
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND run_id = ANY(%(run_ids)s)
+    AND status IN ('pending', 'running')
+RETURNING *
+
+-- name: delete_runs
+-- Removes runs of a thread that is locked; all of them when `run_ids` is null.
+DELETE FROM interlock.runs
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+    AND (%(run_ids)s::uuid[] IS NULL OR run_id = ANY(%(run_ids)s))
+RETURNING *
+
+-- name: settle_thread
+-- What a step other than a finish leaves on a thread that is locked.
+UPDATE interlock.threads SET
+    fence = fence + %(fences)s,
+    settled_status = %(settled_status)s,
+    interrupts = %(interrupts)s,
+    error = %(error)s,
+    exact = %(exact)s,
+    updated_at = now()
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+
+-- name: serve_next
+-- Lets the next run of a line forward and wakes the workers, after a run has left it. Runs in a
+-- statement of its own: only one that began under the thread's lock sees who has joined the line.
+WITH forward AS (
+    UPDATE interlock.runs SET behind = false
+    WHERE (tenant_id, thread_id, run_id) = (
+        SELECT tenant_id, thread_id, run_id FROM interlock.runs
+        WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+            AND status IN ('pending', 'running') AND status = 'pending'
+        ORDER BY run_at, first_seq LIMIT 1
+    )
+    RETURNING 1
+)
+SELECT pg_notify('interlock_runs', '') FROM forward
+
+-- name: announce_run
+-- Wakes the workers for a run that may be claimed now (empty payload) or after some seconds.
+SELECT pg_notify('interlock_runs', %(payload)s)
+
+-- name: announce_cancel
+-- Wakes the workers that hold these runs.
+SELECT pg_notify('interlock_cancel', run_id::text) FROM unnest(%(run_ids)s::uuid[]) AS run_id
+
+-- name: delete_temporary_thread
+DELETE FROM interlock.threads WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+
+-- name: sweep_temporary_runs
+-- Forgets stateless runs that ended long enough ago for every reader to have seen the end.
+DELETE FROM interlock.runs WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM interlock.runs WHERE temporary AND ended_at < now() - make_interval(secs => %(grace_s)s)
+    LIMIT %(limit)s
+))
+RETURNING tenant_id, thread_id
+
+-- name: unanalysed_tables
+-- Hot tables that hold rows the planner knows nothing about: one claim on them can be 90 times slower.
+SELECT format('%%I.%%I', n.nspname, c.relname) AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'interlock' AND c.relname IN ('runs', 'threads', 'event_segments')
+    AND c.reltuples = -1 AND pg_relation_size(c.oid) > 0

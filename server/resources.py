@@ -1,0 +1,54 @@
+"""What one event loop works with: pool, wake-ups, event log, settings and graphs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..checkpoints.database import Database
+from ..checkpoints.notify import Wakeups
+from .records.event_log import EventLog, Hub
+
+if TYPE_CHECKING:
+    from .runs.catalog import Catalog
+    from .settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Everything that belongs to one event loop; `settings`, `hub` and `catalog` are the process's."""
+
+    settings: Settings
+    database: Database
+    wakeups: Wakeups
+    event_log: EventLog
+    hub: Hub
+    catalog: Catalog
+
+
+@asynccontextmanager
+async def open_resources(
+    settings: Settings, *, hub: Hub, catalog: Catalog, pool_max: int | None = None, name: str = "interlock"
+) -> AsyncIterator[Resources]:
+    """Open what a loop needs and close it at the end. Run loops pass a smaller `pool_max`.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    wakeups = Wakeups(settings.database.direct_url, application_name=f"{name}-listen")
+    size = pool_max or settings.database.pool_max
+    async with Database(settings.database.url, max_size=size, application_name=name) as database:
+        event_log = EventLog(database, wakeups=wakeups, hub=hub, settings=settings.events)
+        async with asyncio.TaskGroup() as owned:
+            housekeeping = [
+                owned.create_task(wakeups.run(), name="wakeups"),
+                owned.create_task(event_log.run(), name="event-log"),
+            ]
+            try:
+                yield Resources(settings, database, wakeups, event_log, hub, catalog)
+            finally:
+                for task in housekeeping:
+                    task.cancel()

@@ -1,0 +1,360 @@
+"""Lets runs in: thread rule, multitask strategy, what the assistant adds, first event, wake-up.
+
+Each admission is one transaction. A refusal is raised inside it and so leaves no trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+import orjson
+from uuid_utils.compat import uuid7
+
+from ...checkpoints.database import Connection
+from ...checkpoints.errors import Conflict
+from ...tools.policy.permissions import Principal
+from ..domain import Assistant, Durability, MultitaskStrategy, Run, Thread, default_assistant_id
+from ..encoding import encode
+from ..errors import BadRequest, Conflicting, Invalid, NotFound
+from ..records import assistants, queue
+from ..records.event_log import NewEvent, append_in
+from . import cancel
+from .lifecycle import now_ms
+from .reviews import ResumePlan, answer
+
+if TYPE_CHECKING:
+    from ..resources import Resources
+
+BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
+NO_THREAD = "Thread or assistant not found."
+_OURS = frozenset({"thread_id", "run_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"})
+"""Keys of `configurable` that name a place, not a setting of the graph."""
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What a client asks for; the fields of api contract 5.2 with their defaults."""
+
+    assistant_id: str
+    """A UUID, or the name of a graph for its default assistant."""
+    thread_id: UUID | None = None
+    """None: a stateless run, on a thread made for it."""
+    if_not_exists: Literal["reject", "create"] = "reject"
+    input: Any = None
+    command: Mapping[str, Any] | None = None
+    """`resume`, `update` and `goto`; wins over `input`."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Mapping[str, Any] | None = None
+    """Where to fork: `checkpoint_id`, `checkpoint_ns`, `checkpoint_map`."""
+    checkpoint_id: str | None = None
+    interrupt_before: Literal["*"] | Sequence[str] | None = None
+    interrupt_after: Literal["*"] | Sequence[str] | None = None
+    stream_mode: Sequence[str] = ("values",)
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    durability: Durability | None = None
+    checkpoint_during: bool | None = None
+    """Older spelling: False means durability `exit`."""
+    multitask_strategy: MultitaskStrategy = "enqueue"
+    after_seconds: float = 0.0
+    on_completion: Literal["delete", "keep"] = "delete"
+    """What becomes of the thread of a stateless run."""
+    webhook: str | None = None
+    feedback_keys: Sequence[str] | None = None
+    priority: int = 0
+    """Lower is served first."""
+    idempotency_key: str | None = None
+    """The same key with the same request is the same run."""
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the thread goes with the run."""
+        return self.thread_id is None and self.on_completion == "delete"
+
+
+async def admit(resources: Resources, principal: Principal, request: RunRequest) -> Run:
+    """Queue one run.
+
+    Raises:
+        ServerError: refused; nothing was stored.
+    """
+    return (await admit_batch(resources, principal, [request]))[0]
+
+
+async def admit_batch(
+    resources: Resources, principal: Principal, requests: Sequence[RunRequest]
+) -> list[Run]:
+    """Queue several runs, all or none.
+
+    Raises:
+        ServerError: one of them is refused; nothing was stored.
+    """
+    for request in requests:
+        _check(request)
+    for remaining in reversed(range(_TRIES)):
+        try:
+            async with resources.database.transaction() as connection:
+                admission = _Admission(resources, principal, connection)
+                runs = [await admission.admit(request) for request in requests]
+            break
+        except Conflict as conflict:
+            # The same key or thread id came in twice at once. The other one has committed, so the
+            # next try reads it.
+            if not remaining or conflict.constraint not in ("runs_idempotency_idx", "threads_pkey"):
+                raise
+    for thread_id in admission.touched:
+        resources.event_log.woken(principal.tenant, thread_id)
+    return runs
+
+
+def _check(request: RunRequest) -> None:
+    if request.thread_id is None and request.command is not None:
+        raise BadRequest("You must provide a thread_id when resuming.")
+    if request.context and _settings_of(request.config):
+        raise BadRequest(
+            "`context` and `config.configurable` say the same thing; send one of them, preferably `context`"
+        )
+    if b"\\u0000" in encode([request.metadata, request.config.get("metadata")]):
+        raise Invalid("`metadata` must not contain the character U+0000")
+    if request.after_seconds < 0:
+        raise Invalid("`after_seconds` must not be negative")
+
+
+@dataclass(slots=True)
+class _Admission:
+    """One transaction that admits runs of one principal."""
+
+    resources: Resources
+    principal: Principal
+    connection: Connection
+    touched: set[UUID] = field(default_factory=set)
+
+    async def admit(self, request: RunRequest) -> Run:
+        request_hash = None if request.idempotency_key is None else _hash(request)
+        if request_hash is not None and (earlier := await self._earlier(request, request_hash)):
+            return earlier
+        assistant = await self._assistant(request.assistant_id)
+        thread = await self._thread(request, assistant)
+        if request_hash is not None and request.thread_id is not None:
+            # Its twin may have held the lock of the thread until now.
+            earlier = await self._earlier(request, request_hash)
+            if earlier is not None:
+                return earlier
+        await self._make_room(request, thread)
+        plan = await self._resume(request, thread)
+        run = await self._insert(request, assistant, thread, plan, request_hash)
+        await queue.announce(self.connection, after_seconds=request.after_seconds)
+        self.touched.add(thread.thread_id)
+        return run
+
+    async def _earlier(self, request: RunRequest, request_hash: bytes) -> Run | None:
+        key = request.idempotency_key
+        assert key is not None
+        found = await queue.run_by_key(self.connection, tenant_id=self.principal.tenant, idempotency_key=key)
+        if found is None:
+            return None
+        run, earlier_hash = found
+        if earlier_hash != request_hash:
+            raise Invalid(f"Idempotency-Key {key!r} was used before with another request")
+        return run
+
+    async def _assistant(self, name: str) -> Assistant:
+        catalog = self.resources.catalog
+        if name in catalog.graph_ids:
+            assistant_id = default_assistant_id(name)
+        else:
+            try:
+                assistant_id = UUID(name)
+            except ValueError:
+                known = ", ".join(sorted(catalog.graph_ids))
+                raise Invalid(
+                    f"Invalid assistant: {name!r}. Must be either:\n- A valid assistant UUID, or\n"
+                    f"- One of the registered graphs: {known}"
+                ) from None
+        tenant = self.principal.tenant
+        found = await assistants.get(self.connection, tenant_id=tenant, assistant_id=assistant_id)
+        if found is not None:
+            return found
+        for graph_id in catalog.graph_ids:
+            if default_assistant_id(graph_id) == assistant_id:
+                # A tenant that nobody has prepared yet has the default assistants all the same.
+                await assistants.ensure_defaults(
+                    self.connection, tenant_id=tenant, descriptions={graph_id: catalog.description(graph_id)}
+                )
+                made = await assistants.get(self.connection, tenant_id=tenant, assistant_id=assistant_id)
+                assert made is not None
+                return made
+        raise NotFound(NO_THREAD)
+
+    async def _thread(self, request: RunRequest, assistant: Assistant) -> Thread:
+        """Lock the thread of the run, or make it."""
+        tenant = self.principal.tenant
+        stamp = {"graph_id": assistant.graph_id, "assistant_id": str(assistant.assistant_id)}
+        thread_id = request.thread_id or uuid7()
+        if request.thread_id is None or request.if_not_exists == "create":
+            made = await queue.create_thread(
+                self.connection,
+                tenant_id=tenant,
+                thread_id=thread_id,
+                metadata={**request.metadata, **stamp},
+            )
+            if made is not None:
+                return made
+        thread = await queue.stamp_thread(self.connection, tenant_id=tenant, thread_id=thread_id, stamp=stamp)
+        if thread is None:
+            raise NotFound(NO_THREAD)
+        return thread
+
+    async def _make_room(self, request: RunRequest, thread: Thread) -> None:
+        """Do to the runs in flight what the multitask strategy says."""
+        strategy = request.multitask_strategy
+        if strategy == "enqueue" or request.thread_id is None:
+            return
+        identity = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
+        inflight = await queue.inflight_runs(self.connection, **identity)
+        if not inflight:
+            return
+        if strategy == "reject":
+            raise Conflicting(BUSY)
+        await cancel.stop_in(
+            self.connection, thread=thread, runs=inflight, action=strategy, reason=f"multitask {strategy}"
+        )
+
+    async def _resume(self, request: RunRequest, thread: Thread) -> ResumePlan | None:
+        if request.command is None or request.command.get("resume") is None:
+            return None
+        return await answer(
+            self.connection,
+            tenant_id=thread.tenant_id,
+            thread=thread,
+            resume=request.command["resume"],
+            principal=self.principal,
+        )
+
+    async def _insert(
+        self,
+        request: RunRequest,
+        assistant: Assistant,
+        thread: Thread,
+        plan: ResumePlan | None,
+        request_hash: bytes | None,
+    ) -> Run:
+        run_id = uuid7()
+        metadata = {**assistant.metadata, **request.config.get("metadata", {}), **request.metadata}
+        kwargs = _kwargs(request, assistant, metadata)
+        budget = effective_budget(
+            self.resources.settings.budget_of(assistant.graph_id).model_dump(exclude_none=True),
+            assistant.config.get("budget"),
+            request.config.get("budget"),
+        )
+        if plan is not None:
+            kwargs, budget = plan.applied(kwargs, budget)
+        first_seq, _ = await append_in(
+            self.connection,
+            tenant_id=thread.tenant_id,
+            thread_id=thread.thread_id,
+            run_id=run_id,
+            events=[NewEvent(kind="run.created", data=encode({"run_id": str(run_id)}), at_ms=now_ms())],
+        )
+        new = queue.NewRun(
+            tenant_id=thread.tenant_id,
+            thread_id=thread.thread_id,
+            run_id=run_id,
+            assistant_id=assistant.assistant_id,
+            graph_id=assistant.graph_id,
+            multitask_strategy=request.multitask_strategy,
+            metadata=metadata,
+            kwargs=encode(kwargs),
+            principal=self.principal.to_row(),
+            priority=request.priority,
+            temporary=request.temporary,
+            idempotency_key=request.idempotency_key,
+            request_hash=request_hash,
+            budget=budget,
+            first_seq=first_seq,
+            after_seconds=request.after_seconds,
+        )
+        return await queue.insert_run(self.connection, new)
+
+
+def effective_budget(*budgets: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The tightest of several budgets, limit by limit; `on_limit` is the first one's."""
+    tightest: dict[str, Any] = {}
+    for budget in budgets:
+        for limit, allowed in (budget or {}).items():
+            if limit == "on_limit":
+                tightest.setdefault(limit, allowed)
+            elif allowed is not None:
+                tightest[limit] = min(allowed, tightest.get(limit, allowed))
+    return tightest
+
+
+def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The request over what its assistant adds, in the shape that the wire echoes."""
+    asked = _settings_of(request.config)
+    configurable = {
+        **assistant.context,
+        **assistant.config.get("configurable", {}),
+        **request.config.get("configurable", {}),
+        **(request.context or {}),
+        **_fork(request),
+    }
+    configurable.pop("thread_id", None)
+    config = {**assistant.config, **request.config, "configurable": configurable, "metadata": dict(metadata)}
+    config.pop("budget", None)
+    durability = request.durability
+    if durability is None and request.checkpoint_during is False:
+        durability = "exit"
+    command = request.command if request.command and _says_something(request.command) else None
+    return {
+        "input": request.input,
+        "command": command,
+        "config": config,
+        "context": {**assistant.context, **asked, **(request.context or {})},
+        "stream_mode": list(request.stream_mode) or ["values"],
+        "interrupt_before": request.interrupt_before,
+        "interrupt_after": request.interrupt_after,
+        "webhook": request.webhook,
+        "feedback_keys": request.feedback_keys,
+        "temporary": request.temporary,
+        "subgraphs": request.stream_subgraphs,
+        "resumable": request.stream_resumable,
+        "checkpoint_during": request.checkpoint_during,
+        "durability": durability,
+    }
+
+
+def _says_something(command: Mapping[str, Any]) -> bool:
+    return any(command.get(part) is not None for part in ("resume", "update", "goto"))
+
+
+def _fork(request: RunRequest) -> dict[str, Any]:
+    """The place in the thread's history where the run starts, as keys of `configurable`."""
+    place = {
+        key: value for key, value in (request.checkpoint or {}).items() if key in _OURS and value is not None
+    }
+    if request.checkpoint_id is not None:
+        place["checkpoint_id"] = request.checkpoint_id
+    return place
+
+
+def _settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `configurable` that is the user's own."""
+    return {
+        key: value
+        for key, value in config.get("configurable", {}).items()
+        if key not in _OURS and not key.startswith(("x-", "langgraph_", "__"))
+    }
+
+
+def _hash(request: RunRequest) -> bytes:
+    fields = {name: getattr(request, name) for name in RunRequest.__dataclass_fields__}
+    canonical = orjson.dumps(orjson.loads(encode(fields)), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical).digest()

@@ -1,0 +1,191 @@
+"""Stops runs from outside: cancel, rollback, delete. Works from any process.
+
+The rows change at once, in the transaction of the caller; the worker that executes the run is only
+woken, and whatever it still tries to write is refused by its fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from ...checkpoints.database import Connection
+from ...checkpoints.saver import delete_runs_in
+from ...tools.policy.permissions import Principal
+from ..domain import INFLIGHT, CancelAction, Run, RunStatus, Thread
+from ..errors import NotFound
+from ..records import event_log, queue
+from .lifecycle import ended_event, rest
+
+if TYPE_CHECKING:
+    from ..resources import Resources
+
+_ERROR = {"interrupt": "UserInterrupt", "rollback": "UserRollback"}
+_REASON = "{action} requested via POST /threads/{{thread_id}}/runs/{{run_id}}/cancel"
+
+
+async def cancel(
+    resources: Resources,
+    principal: Principal,
+    *,
+    thread_id: UUID,
+    run_id: UUID,
+    action: CancelAction = "interrupt",
+    reason: str | None = None,
+) -> None:
+    """Stop a run that waits or runs. When this returns, it has ended and its thread is free.
+
+    Raises:
+        NotFound: no such run, or it has ended.
+    """
+    stopped = await _stop(resources, principal, thread_id, [run_id], action=action, reason=reason)
+    if not stopped:
+        raise NotFound("Run not found")
+
+
+async def cancel_many(
+    resources: Resources,
+    principal: Principal,
+    *,
+    action: CancelAction = "interrupt",
+    thread_id: UUID | None = None,
+    run_ids: Sequence[UUID] | None = None,
+    status: Literal["pending", "running", "all"] | None = None,
+) -> int:
+    """Stop the named runs of a thread, or all runs of the tenant that have a status; returns how many."""
+    if thread_id is not None:
+        return await _stop(resources, principal, thread_id, run_ids, action=action)
+    statuses: list[RunStatus] = sorted(INFLIGHT) if status in (None, "all") else [status]
+    async with resources.database.connection() as connection:
+        threads = await queue.inflight_threads(connection, tenant_id=principal.tenant, statuses=statuses)
+    return sum(
+        [
+            await _stop(resources, principal, found, None, action=action, statuses=statuses)
+            for found in threads
+        ]
+    )
+
+
+async def delete(resources: Resources, principal: Principal, *, thread_id: UUID, run_id: UUID) -> None:
+    """Remove a run and its events, stopping it first; what it has written to the state stays.
+
+    Raises:
+        NotFound: no such run.
+    """
+    identity = {"tenant_id": principal.tenant, "thread_id": thread_id}
+    async with resources.database.transaction() as connection:
+        thread = await queue.lock_thread(connection, **identity)
+        run = await queue.get_run(connection, **identity, run_id=run_id)
+        if run is None:
+            raise NotFound("Run not found")
+        if thread is not None:
+            await _remove(connection, thread, [run])
+        else:
+            await queue.delete_runs(connection, **identity, run_ids=[run_id])
+            await event_log.delete_runs_in(connection, **identity, run_ids=[run_id])
+    resources.event_log.woken(principal.tenant, thread_id)
+
+
+async def stop_in(
+    connection: Connection,
+    *,
+    thread: Thread,
+    runs: Sequence[Run],
+    action: CancelAction,
+    reason: str | None,
+    error: dict[str, str] | None = None,
+) -> None:
+    """End or roll back runs in flight, inside a transaction that holds the lock of the thread."""
+    if action == "interrupt":
+        await _interrupt(connection, thread, runs, reason=reason, error=error)
+    else:
+        await _remove(connection, thread, runs, error=error)
+        await delete_runs_in(
+            connection,
+            tenant_id=thread.tenant_id,
+            thread_id=thread.thread_id,
+            run_ids=[run.run_id for run in runs],
+        )
+
+
+async def _stop(
+    resources: Resources,
+    principal: Principal,
+    thread_id: UUID,
+    run_ids: Sequence[UUID] | None,
+    *,
+    action: CancelAction,
+    reason: str | None = None,
+    statuses: Sequence[RunStatus] = tuple(INFLIGHT),
+) -> int:
+    identity = {"tenant_id": principal.tenant, "thread_id": thread_id}
+    async with resources.database.transaction() as connection:
+        thread = await queue.lock_thread(connection, **identity)
+        if thread is None:
+            return 0
+        inflight = await queue.inflight_runs(connection, **identity)
+        chosen = [
+            run for run in inflight if run.status in statuses and (run_ids is None or run.run_id in run_ids)
+        ]
+        if not chosen:
+            return 0
+        message = reason or _REASON.format(action=action)
+        error = {"error": _ERROR[action], "message": message}
+        await stop_in(
+            connection, thread=thread, runs=chosen, action=action, reason=reason or message, error=error
+        )
+        await queue.serve_next(connection, **identity)
+        if all(run.temporary for run in inflight) and len(chosen) == len(inflight):
+            await queue.delete_temporary_thread(connection, **identity)
+    resources.event_log.woken(principal.tenant, thread_id)
+    return len(chosen)
+
+
+async def _interrupt(
+    connection: Connection,
+    thread: Thread,
+    runs: Sequence[Run],
+    *,
+    reason: str | None,
+    error: dict[str, str] | None,
+) -> None:
+    identity = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
+    running = [run.run_id for run in runs if run.status == "running"]
+    ended = await queue.interrupt_runs(
+        connection, **identity, run_ids=[run.run_id for run in runs], reason=reason
+    )
+    order = {run.run_id: place for place, run in enumerate(runs)}
+    for run in sorted(ended, key=lambda run: order[run.run_id]):
+        await event_log.append_in(connection, **identity, run_id=run.run_id, events=[ended_event(run)])
+    if running:
+        settled = rest(thread, status="interrupted", error=error)
+        await queue.settle_thread(connection, **identity, settlement=settled, new_writer=True)
+        await queue.announce_cancel(connection, running)
+
+
+async def _remove(
+    connection: Connection,
+    thread: Thread,
+    runs: Sequence[Run],
+    *,
+    error: dict[str, str] | None = None,
+) -> None:
+    """Delete runs and their events; those who read the thread see that each one ended."""
+    identity = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
+    run_ids = [run.run_id for run in runs]
+    inflight = [run for run in runs if run.status in INFLIGHT]
+    running = [run.run_id for run in runs if run.status == "running"]
+    if inflight:
+        await queue.settle_thread(
+            connection, **identity, settlement=rest(thread, error=error), new_writer=bool(running)
+        )
+    await queue.delete_runs(connection, **identity, run_ids=run_ids)
+    await event_log.delete_runs_in(connection, **identity, run_ids=run_ids)
+    # The event belongs to no run: nothing of the removed one is left under its id.
+    events = [ended_event(run, status="interrupted", rolled_back=True) for run in inflight]
+    if events:
+        await event_log.append_in(connection, **identity, run_id=None, events=events)
+        await queue.serve_next(connection, **identity)
+    if running:
+        await queue.announce_cancel(connection, running)

@@ -1,0 +1,246 @@
+"""How a run ends or goes back to the queue: outcomes and the transaction of each.
+
+Every transaction here is fenced: when the run was taken away meanwhile, nothing is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, assert_never
+
+import orjson
+import structlog
+
+from ...checkpoints.errors import FenceLost
+from ..domain import Run, RunStatus, Thread, ThreadStatus
+from ..encoding import encode, storable
+from ..records import queue
+from ..records.event_log import NewEvent, append_in
+from .reviews import create_budget_review
+
+if TYPE_CHECKING:
+    from ..resources import Resources
+
+log = structlog.get_logger(__name__)
+
+FinalStatus = Literal["success", "error", "timeout", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetPause:
+    """A limit that was reached where the policy is to ask for more."""
+
+    limit: str
+    """Name of the field of `Budget`."""
+    allowed: float
+    spent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The graph came to an answer: an end, an interrupt, an exception, or too late."""
+
+    status: FinalStatus
+    error: dict[str, str] | None = None
+    """`{"error": class name, "message": text}` unless the status is success."""
+    values: bytes | None = None
+    """The state as JSON text; None keeps what the thread shows."""
+    interrupts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Pending interrupts by LangGraph task id, each `{"id", "value"}`."""
+    next: tuple[str, ...] = ()
+    """Nodes that would run next."""
+    checkpoint_id: str | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+    budget_pause: BudgetPause | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """The worker stops in good order: the run waits at a superstep boundary for another one."""
+
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crashed:
+    """The attempt broke off without an answer of the graph: our fault or the database's."""
+
+    cause: str
+    usage: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """Somebody else took, ended or deleted the run; there is nothing to write."""
+
+
+Outcome = Finished | Drained | Crashed | LeaseLost
+
+
+async def finish(resources: Resources, run: Run, outcome: Outcome) -> None:
+    """Record how an attempt ended.
+
+    Raises:
+        FenceLost: the run was taken away; nothing was written.
+    """
+    match outcome:
+        case Finished():
+            await _end(resources, run, outcome)
+        case Drained():
+            await hand_back(resources, run, usage=outcome.usage)
+        case Crashed():
+            await take_back(resources, run, cause=outcome.cause, usage=outcome.usage, if_expired=False)
+        case LeaseLost():
+            pass
+        case _:
+            assert_never(outcome)
+
+
+async def hand_back(resources: Resources, run: Run, *, usage: dict[str, Any] | None) -> None:
+    """Give a run back that another worker shall continue; costs it none of its attempts.
+
+    Raises:
+        FenceLost: the run was taken away; nothing was written.
+    """
+    async with resources.database.connection() as connection:
+        if await queue.hand_back(connection, run, usage=usage) is None:
+            raise FenceLost(f"run {run.run_id} is no longer held by this worker")
+
+
+async def take_back(
+    resources: Resources,
+    run: Run,
+    *,
+    cause: str,
+    usage: dict[str, Any] | None = None,
+    if_expired: bool = True,
+) -> Run | None:
+    """Take a run from an attempt that broke off: requeue it, or quarantine it after too many.
+
+    With `if_expired` only when its lease has run out, and not while somebody else moves it. Returns
+    the run as it is now; None when there was nothing to take.
+    """
+    max_attempts = resources.settings.worker.max_attempts
+    error = {
+        "error": "WorkerCrashed",
+        "message": f"quarantined: {max_attempts} attempts broke off without an answer; the last: {cause}",
+    }
+    identity = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
+    async with resources.database.transaction() as connection:
+        thread = await queue.lock_thread(connection, **identity, wait=not if_expired)
+        if thread is None:
+            return None
+        taken = await queue.take_back(
+            connection,
+            run,
+            max_attempts=max_attempts,
+            error=orjson.dumps(error),
+            usage=usage,
+            if_expired=if_expired,
+        )
+        if taken is None:
+            return None
+        ended = taken.status == "error"
+        settled = rest(thread, status="error", error=error) if ended else rest(thread)
+        await queue.settle_thread(connection, **identity, settlement=settled, new_writer=True)
+        if ended:
+            await append_in(connection, **identity, run_id=run.run_id, events=[ended_event(taken)])
+        await queue.serve_next(connection, **identity)
+        if ended and run.temporary:
+            await queue.delete_temporary_thread(connection, **identity)
+    log.warning(
+        "run_taken_back", run_id=str(run.run_id), cause=cause, crashes=taken.crashes, status=taken.status
+    )
+    resources.event_log.woken(run.tenant_id, run.thread_id)
+    return taken
+
+
+async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
+    identity = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
+    async with resources.database.transaction() as connection:
+        interrupts = dict(outcome.interrupts)
+        if outcome.budget_pause is not None:
+            interrupts |= await create_budget_review(connection, run=run, pause=outcome.budget_pause)
+        ended = await queue.finish(
+            connection,
+            run,
+            status=outcome.status,
+            error=encode(outcome.error) if outcome.error else None,
+            usage=outcome.usage,
+            settlement=_settlement(outcome, interrupts),
+        )
+        if ended is None:
+            raise FenceLost(f"run {run.run_id} is no longer held by this worker")
+        event = ended_event(ended, checkpoint_id=outcome.checkpoint_id)
+        await append_in(connection, **identity, run_id=run.run_id, events=[event])
+        if run.temporary:
+            await queue.delete_temporary_thread(connection, **identity)
+        else:
+            await queue.serve_next(connection, **identity)
+    resources.event_log.woken(run.tenant_id, run.thread_id)
+
+
+def ended_event(run: Run, *, checkpoint_id: str | None = None, **more: Any) -> NewEvent:
+    """The last event of a run."""
+    fields: dict[str, Any] = {"run_id": str(run.run_id), "status": run.status}
+    if run.error is not None:
+        fields["error"] = run.error
+    if checkpoint_id is not None:
+        fields["checkpoint_id"] = checkpoint_id
+    return NewEvent(kind="run.ended", data=encode(fields | more), at_ms=now_ms())
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def settled_status(status: RunStatus, *, waits: bool) -> ThreadStatus:
+    """Where a thread rests after a run; `waits`: its state has a next node or asks for something."""
+    match status:
+        case "error" | "timeout":
+            return "error"
+        case "interrupted":
+            return "interrupted"
+        case "success":
+            return "interrupted" if waits else "idle"
+        case "pending" | "running":
+            raise ValueError(f"a run that is {status} does not settle its thread")
+        case _:
+            assert_never(status)
+
+
+def rest(
+    thread: Thread, *, status: ThreadStatus | None = None, error: dict[str, str] | None = None
+) -> queue.Settlement:
+    """What a thread shows with another status or error, its values untouched."""
+    interrupts = {} if status == "interrupted" else thread.interrupts
+    error = error if error is not None else thread.error
+    safe_values, exact = storable(encode({"values": thread.values, "interrupts": interrupts, "error": error}))
+    return queue.Settlement(
+        status=status or thread.status,
+        interrupts=safe_values["interrupts"],
+        error=safe_values["error"],
+        exact=exact,
+    )
+
+
+def _settlement(outcome: Finished, interrupts: Mapping[str, Any]) -> queue.Settlement:
+    waits = bool(outcome.next or interrupts)
+    values = outcome.values if outcome.values is not None else b"null"
+    encoded = b'{"values":%b,"interrupts":%b,"error":%b}' % (
+        values,
+        encode(interrupts),
+        encode(outcome.error),
+    )
+    safe, exact = storable(encoded)
+    return queue.Settlement(
+        status=settled_status(outcome.status, waits=waits),
+        values=safe["values"],
+        keep_values=outcome.values is None,
+        interrupts=safe["interrupts"],
+        error=safe["error"],
+        exact=exact,
+    )
