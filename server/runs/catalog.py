@@ -1,0 +1,223 @@
+"""The graphs of the project: loaded once at start, opened for each run."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import structlog
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
+from langgraph_sdk.auth.types import BaseUser
+from langgraph_sdk.runtime import AccessContext
+
+from ...tools.policy.permissions import Principal
+from ..errors import NotFound, ServerError
+from .factory import GraphForm, NotAGraph, Opening, graph_form
+from .modules import ModuleNames, add_import_paths
+from .project import GraphSource, Project
+
+log = structlog.get_logger(__name__)
+
+EXECUTION_KEY = "__is_for_execution__"
+"""Key of `configurable` that tells a factory whether a run follows, or only a look at the graph."""
+
+
+class GraphNotFound(NotFound):
+    """No graph has this id."""
+
+
+class GraphFailed(ServerError):
+    """The graph cannot be used."""
+
+    code = "graph_failed"
+
+
+class CatalogError(Exception):
+    """Graphs failed to load and the setting `graphs.on_failure` is to refuse that."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFailure:
+    """Why a graph could not be loaded."""
+
+    graph_id: str
+    file: str
+    """The file or module, as langgraph.json names it."""
+    cause: str
+    """The exception, and where in the project it arose."""
+
+    def __str__(self) -> str:
+        return f"graph {self.graph_id!r} ({self.file}): {self.cause}"
+
+
+class Catalog:
+    """The graphs that can run. Thread-safe: nothing changes after loading."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, GraphSource],
+        forms: Mapping[str, GraphForm],
+        failures: Mapping[str, GraphFailure],
+    ) -> None:
+        self._sources = sources
+        self._forms = forms
+        self.failures = failures
+        self.graph_ids: tuple[str, ...] = tuple(forms)
+
+    def description(self, graph_id: str) -> str | None:
+        """What langgraph.json says about a graph."""
+        source = self._sources.get(graph_id)
+        return source.description if source else None
+
+    @asynccontextmanager
+    async def open(
+        self,
+        graph_id: str,
+        *,
+        config: RunnableConfig,
+        access: AccessContext,
+        principal: Principal,
+        store: BaseStore | None = None,
+        context: Any = None,
+    ) -> AsyncGenerator[Pregel]:
+        """The graph for one run or one look at it; what its factory opened is closed on leaving.
+
+        Raises:
+            GraphNotFound: no graph has this id.
+            GraphFailed: it could not be loaded, or its factory failed when asked for a look.
+        """
+        form = self._form(graph_id)
+        user = user_of(principal)
+        opening = Opening(
+            config=_told(config, access, user), access=access, user=user, store=store, context=context
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                graph = await stack.enter_async_context(form.open(opening))
+            except Exception as error:
+                if access == "threads.create_run":
+                    raise
+                raise GraphFailed(f"the factory of graph {graph_id!r} failed: {describe(error)}") from error
+            yield graph
+
+    def _form(self, graph_id: str) -> GraphForm:
+        if (form := self._forms.get(graph_id)) is not None:
+            return form
+        if (failure := self.failures.get(graph_id)) is not None:
+            raise GraphFailed(str(failure))
+        raise GraphNotFound(f"Graph {graph_id!r} not found. Expected one of: {sorted(self.graph_ids)}")
+
+
+def load_catalog(project: Project, *, on_failure: str = "refuse") -> Catalog:
+    """Import every graph of a project.
+
+    Raises:
+        CatalogError: some failed and `on_failure` is "refuse"; the message names each with its cause.
+    """
+    add_import_paths(project.import_paths)
+    names = ModuleNames(project.directory)
+    forms: dict[str, GraphForm] = {}
+    failures: dict[str, GraphFailure] = {}
+    for graph_id, source in project.graphs.items():
+        try:
+            forms[graph_id] = graph_form(_value(source, project, names), graph_id)
+        # Importing runs the project's own code, which may raise anything, or call `sys.exit`.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            failures[graph_id] = GraphFailure(graph_id, source.location, describe(error, project.directory))
+    if names.ambiguous:
+        log.warning(
+            "modules_with_the_same_name", names=sorted(names.ambiguous), advice="import them relatively"
+        )
+    if failures and (on_failure == "refuse" or not forms):
+        raise CatalogError("\n".join(str(failure) for failure in failures.values()))
+    for failure in failures.values():
+        log.error("graph_failed_to_load", graph=failure.graph_id, file=failure.file, cause=failure.cause)
+    return Catalog(project.graphs, forms, failures)
+
+
+def _value(source: GraphSource, project: Project, names: ModuleNames) -> Any:
+    if source.location.endswith((".js", ".ts", ".mjs", ".mts", ".tsx", ".jsx")):
+        raise NotAGraph("graphs in JavaScript are not supported")
+    if source.is_file:
+        module = names.load_file(project.directory / source.location)
+    else:
+        module = importlib.import_module(source.location)
+    value: Any = module
+    for part in source.attribute.split("."):
+        if not hasattr(value, part):
+            raise NotAGraph(f"there is no `{source.attribute}` in it{_offer(module)}")
+        value = getattr(value, part)
+    return value
+
+
+def _offer(module: ModuleType) -> str:
+    graphs = [name for name, value in vars(module).items() if isinstance(value, Pregel)]
+    return f"; it has {', '.join(f'`{name}`' for name in graphs)}" if graphs else ""
+
+
+def describe(error: BaseException, directory: Path | None = None) -> str:
+    """An exception in one line, with the innermost place in the project that it passed."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if directory is None:
+        return text
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(directory)
+    ]
+    own = [f for f in frames if "site-packages" not in f.filename]
+    if isinstance(error, SyntaxError) or not own:
+        return text
+    return f"{text} (at {Path(own[-1].filename).relative_to(directory)}:{own[-1].lineno})"
+
+
+def _told(config: RunnableConfig, access: AccessContext, user: BaseUser | None) -> RunnableConfig:
+    """The config with what factories and nodes expect in `configurable`; nothing there is replaced."""
+    told: dict[str, Any] = {EXECUTION_KEY: access == "threads.create_run"}
+    if user is not None:
+        told |= {
+            "langgraph_auth_user": user,
+            "langgraph_auth_user_id": user.identity,
+            "langgraph_auth_permissions": list(user.permissions),
+        }
+    return {**config, "configurable": {**told, **config.get("configurable", {})}}
+
+
+class User:
+    """A principal as LangGraph's `BaseUser`: every attribute is an item as well."""
+
+    def __init__(self, principal: Principal) -> None:
+        self._items: dict[str, Any] = {
+            "display_name": principal.subject,
+            **principal.attributes,
+            "identity": principal.subject,
+            "is_authenticated": True,
+            "permissions": sorted(principal.permissions),
+            "roles": sorted(principal.roles),
+            "tenant": principal.tenant,
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        if name in (items := self.__dict__.get("_items", {})):
+            return items[name]
+        raise AttributeError(name)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+
+def user_of(principal: Principal) -> BaseUser | None:
+    """Who a graph is told it works for; None when the server asks for no credentials."""
+    return None if principal.subject == "anonymous" else cast("BaseUser", User(principal))

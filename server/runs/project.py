@@ -1,0 +1,297 @@
+"""Reads langgraph.json: which graphs there are, what they need, and which keys we cannot honour."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+FILE_NAME = "langgraph.json"
+
+BUILD_TIME_KEYS = frozenset(
+    {
+        "$schema",
+        "_INTERNAL_docker_tag",
+        "api_version",
+        "base_image",
+        "dockerfile_lines",
+        "image_distro",
+        "internal_docker_tag",
+        "keep_pkg_tools",
+        "node_version",
+        "pip_config_file",
+        "pip_installer",
+        "python_version",
+        "source",
+    }
+)
+"""Keys that say how to build an image; they mean nothing to a server that runs."""
+
+UNSUPPORTED_KEYS: Mapping[str, str] = {
+    "auth.path": "name the callers in `[[auth.api_keys]]` of interlock.toml",
+    "checkpointer.path": "checkpoints always go to our own Postgres",
+    "checkpointer.serde": "checkpoints hold LangGraph's and LangChain's own types and those of your state",
+    "checkpointer.ttl": "threads are kept until they are deleted",
+    "encryption": "values are not encrypted at rest",
+    "http.app": "no routes of your own are served",
+    "priority": "runs are taken in the order they came",
+    "store.index": "store search does not rank by meaning",
+    "store.ttl": "items are kept until they are deleted",
+    "ui": "no generative interface bundles are served",
+    "webhooks": "no webhooks are sent",
+}
+"""Documented keys that this release does not honour, and what happens instead."""
+
+SECURITY_KEYS = frozenset({"auth.path", "encryption"})
+"""To start without these would open what the project means to close, so no setting permits it."""
+
+_SECTIONS: Mapping[str, frozenset[str]] = {
+    "auth": frozenset({"path", "disable_studio_auth", "openapi", "cache"}),
+    "checkpointer": frozenset({"path", "ttl", "serde"}),
+    "http": frozenset(
+        {
+            "app",
+            "configurable_headers",
+            "cors",
+            "disable_a2a",
+            "disable_assistants",
+            "disable_mcp",
+            "disable_meta",
+            "disable_runs",
+            "disable_store",
+            "disable_threads",
+            "disable_ui",
+            "disable_webhooks",
+            "enable_custom_route_auth",
+            "logging_headers",
+            "middleware_order",
+            "mount_prefix",
+        }
+    ),
+    "store": frozenset({"index", "ttl"}),
+}
+_KEYS = frozenset({"graphs", "dependencies", "env", "encryption", "priority", "ui", "webhooks", *_SECTIONS})
+_OUR_HTTP_KEYS = frozenset(
+    {
+        "configurable_headers",
+        "cors",
+        "disable_assistants",
+        "disable_meta",
+        "disable_runs",
+        "disable_store",
+        "disable_threads",
+        "logging_headers",
+        "mount_prefix",
+    }
+)
+
+INJECTED: Mapping[str, str] = {
+    "LANGSERVE_GRAPHS": "graphs",
+    "LANGGRAPH_AUTH": "auth",
+    "LANGGRAPH_CHECKPOINTER": "checkpointer",
+    "LANGGRAPH_HTTP": "http",
+    "LANGGRAPH_STORE": "store",
+    "LANGGRAPH_WEBHOOKS": "webhooks",
+}
+"""Variables whose JSON replaces a key of the file, for containers without one."""
+
+
+class ProjectError(Exception):
+    """langgraph.json cannot be used; the message lists every problem."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSource:
+    """Where one graph comes from: `./agent.py:graph`, or `package.module:graph`."""
+
+    graph_id: str
+    spec: str
+    description: str | None = None
+
+    @property
+    def location(self) -> str:
+        """The file or the module."""
+        return self.spec.rpartition(":")[0]
+
+    @property
+    def attribute(self) -> str:
+        """The name in it."""
+        return self.spec.rpartition(":")[2]
+
+    @property
+    def is_file(self) -> bool:
+        """Whether `location` is a path."""
+        return "/" in self.location or "\\" in self.location or self.location.endswith(".py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """What a langgraph.json says."""
+
+    directory: Path
+    """The folder that its paths are relative to."""
+    graphs: Mapping[str, GraphSource]
+    import_paths: tuple[Path, ...] = ()
+    """Folders of its `dependencies`."""
+    environment: Mapping[str, str]
+    """Its `env`; a variable of the real environment wins."""
+    settings: Mapping[str, Any]
+    """Those of its keys that are settings of ours, by our names."""
+    unsupported: tuple[str, ...] = ()
+    """Documented keys in use that we do not honour."""
+    warnings: tuple[str, ...] = ()
+
+    def refuse_unsupported(self, policy: str) -> tuple[str, ...]:
+        """The warnings that are left when unsupported keys are only warned about.
+
+        Raises:
+            ProjectError: `policy` is "refuse", or a key guards something.
+        """
+        lines = {
+            key: f"`{key}` in {FILE_NAME} is not supported: {UNSUPPORTED_KEYS[key]}"
+            for key in self.unsupported
+        }
+        refused = [line for key, line in lines.items() if policy == "refuse" or key in SECURITY_KEYS]
+        if refused:
+            advice = 'to start without them, set `unsupported_keys = "warn"` in interlock.toml'
+            permitted = [] if SECURITY_KEYS.intersection(self.unsupported) else [advice]
+            raise ProjectError("\n".join([*refused, *permitted]))
+        return tuple(lines.values())
+
+
+def load_project(path: Path, environ: Mapping[str, str]) -> Project:
+    """Read a langgraph.json, or what the environment gives in its place.
+
+    Raises:
+        ProjectError: no such file, or a key or value in it is wrong.
+    """
+    path = path.expanduser().resolve()
+    config = _read(path, environ)
+    problems = _unknown_keys(config)
+    problems += [p for name in _SECTIONS if name in config for p in _unknown_keys(config[name], name)]
+    graphs = _graphs(config.get("graphs"), problems)
+    paths, warnings = _import_paths(config.get("dependencies", []), path.parent, problems)
+    environment = _environment(config.get("env", {}), path.parent, problems, warnings)
+    if problems:
+        raise ProjectError("\n".join(f"{path.name}: {problem}" for problem in problems))
+    return Project(
+        directory=path.parent,
+        graphs=graphs,
+        import_paths=tuple(paths),
+        environment=environment,
+        settings=_settings(config),
+        unsupported=tuple(key for key in UNSUPPORTED_KEYS if _value(config, key)),
+        warnings=tuple(warnings),
+    )
+
+
+def _read(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    if injected := environ.get("LANGGRAPH_CONFIG"):
+        config = _parsed("LANGGRAPH_CONFIG", injected)
+    elif path.exists():
+        config = _parsed(path.name, path.read_text(encoding="utf-8"))
+    elif "LANGSERVE_GRAPHS" in environ:
+        config = {}
+    else:
+        raise ProjectError(f"there is no {path}; name another with `--config`")
+    for variable, key in INJECTED.items():
+        if value := environ.get(variable):
+            config[key] = _parsed(variable, value)
+    return config
+
+
+def _parsed(source: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ProjectError(f"{source} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ProjectError(f"{source} must hold a JSON object")
+    return value
+
+
+def _unknown_keys(values: Any, section: str = "") -> list[str]:
+    if not isinstance(values, dict):
+        return [f"`{section}` must be an object"]
+    known = _SECTIONS[section] if section else _KEYS | BUILD_TIME_KEYS
+    prefix = f"{section}." if section else ""
+    found: list[str] = []
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            found.append(
+                f"unknown key `{prefix}{key}`" + (f"; did you mean `{prefix}{close[0]}`?" if close else "")
+            )
+    return found
+
+
+def _graphs(value: Any, problems: list[str]) -> dict[str, GraphSource]:
+    if not isinstance(value, dict) or not value:
+        problems.append("`graphs` must name at least one graph")
+        return {}
+    graphs: dict[str, GraphSource] = {}
+    for graph_id, given in value.items():
+        details = {"path": given} if isinstance(given, str) else given
+        if not isinstance(details, dict) or not isinstance(details.get("path"), str):
+            problems.append(f"graph {graph_id!r} must be `path.py:name` or an object with `path`")
+            continue
+        if unknown := sorted(details.keys() - {"path", "description"}):
+            problems.append(f"graph {graph_id!r} has the unknown key `{unknown[0]}`")
+        source = GraphSource(graph_id=graph_id, spec=details["path"], description=details.get("description"))
+        if not source.location or not source.attribute:
+            problems.append(f"graph {graph_id!r} is {source.spec!r}; it must end with `:name` of the graph")
+        graphs[graph_id] = source
+    return graphs
+
+
+def _import_paths(value: Any, directory: Path, problems: list[str]) -> tuple[list[Path], list[str]]:
+    """The folders among the dependencies; packages of a registry must be installed already."""
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        problems.append("`dependencies` must be a list of strings")
+        return [], []
+    paths: list[Path] = []
+    warnings: list[str] = []
+    for entry in value:
+        if not entry.startswith(".") and not os.path.isabs(entry):
+            continue
+        folder = (directory / entry).resolve()
+        if not folder.is_dir():
+            problems.append(f"dependency {entry!r} is no folder")
+            continue
+        paths.append(folder)
+        if (folder / "src").is_dir():
+            paths.append(folder / "src")
+        if (folder / "__init__.py").exists():
+            paths.append(folder.parent)
+    return paths, warnings
+
+
+def _environment(value: Any, directory: Path, problems: list[str], warnings: list[str]) -> Mapping[str, str]:
+    if isinstance(value, dict):
+        return {str(name): str(text) for name, text in value.items()}
+    if not isinstance(value, str):
+        problems.append("`env` must be the path of a file, or an object")
+        return {}
+    file = directory / value
+    if not file.exists():
+        warnings.append(f"`env` names {value!r}, which does not exist")
+        return {}
+    return {name: text for name, text in dotenv_values(file).items() if text is not None}
+
+
+def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    http = config.get("http") or {}
+    ours = {key: value for key, value in http.items() if key in _OUR_HTTP_KEYS and value is not None}
+    return {"http": ours} if ours else {}
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    section, _, name = key.partition(".")
+    value = config.get(section)
+    return value.get(name) if name and isinstance(value, dict) else value
