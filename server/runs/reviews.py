@@ -1,0 +1,313 @@
+"""Answers to reviews: what a person decided is checked and recorded before any run is queued.
+
+An answer arrives as the `resume` of a command, in any of the shapes that inboxes send:
+`{"decisions": [...]}` (LangChain), `[{"type": "accept", "args": ...}]` (agent inbox), one bare
+decision, or a map from interrupt id to one of these. Interrupts that a graph raised itself are not
+ours: their answers pass untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+
+from ...checkpoints.database import Connection
+from ...tools.canonical import NotJson, canonical
+from ...tools.policy.budget import DIMENSIONS, Budget, Dimension, Limit, Usage
+from ...tools.policy.permissions import Principal
+from ...tools.policy.review import DecisionType, Review, ReviewRequest
+from ...tools.schemas import Schema
+from ..domain import Run, Thread
+from ..errors import Conflicting, Invalid
+from ..records import reviews as records
+
+_INTERRUPT_ID = re.compile(r"[0-9a-f]{32}")
+_MESSAGE_LIMIT = 100_000
+_TYPES: Mapping[str, DecisionType] = {
+    "approve": "approve",
+    "accept": "approve",
+    "edit": "edit",
+    "reject": "reject",
+    "ignore": "reject",
+    "respond": "respond",
+    "response": "respond",
+}
+_FORMS = (
+    'send {"decisions": [{"type": "approve" | "edit" | "reject" | "respond", …}]} with one decision for each '
+    "waiting review, or a map from interrupt id to a decision"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One decision, read from any of the accepted shapes."""
+
+    decision: DecisionType
+    action: str | None = None
+    """Name of the tool that an edit was made for."""
+    arguments: dict[str, Any] | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePlan:
+    """How the run that resumes goes on."""
+
+    resume: Any
+    """What LangGraph is given as `Command(resume=…)`. None: no command, the run continues with
+    input null. Answers to our reviews appear in it only to wake the graph."""
+    budget: Budget | None = None
+    """Limits of the new run in place of the configured ones, when a budget review was answered."""
+    answered: tuple[Review, ...] = ()
+
+
+async def answer(
+    connection: Connection, *, tenant_id: str, thread: Thread, resume: Any, principal: Principal
+) -> ResumePlan:
+    """Record the decisions in `resume` inside the caller's transaction.
+
+    Raises:
+        Invalid: a decision is malformed, not allowed here, or its edited arguments do not fit.
+        Conflicting: the review is already answered.
+    """
+    by_id = await _by_review(connection, tenant_id=tenant_id, thread=thread, resume=resume)
+    if not by_id:
+        return ResumePlan(resume=resume)
+    foreign = {k: v for k, v in resume.items() if k not in by_id} if _is_map(resume) else {}
+    answered: list[Review] = []
+    budget: Budget | None = None
+    for review, given in by_id.values():
+        decided = await _record(connection, review, given, principal)
+        answered.append(decided)
+        if decided.kind == "budget":
+            budget = _granted(decided)
+    await records.supersede(
+        connection,
+        tenant_id=tenant_id,
+        thread_id=thread.thread_id,
+        kept=[UUID(hex=i) for i in _interrupt_ids(thread) if i not in by_id],
+    )
+    wakes = {r.interrupt_id: {"type": r.status} for r in answered if r.kind != "budget"}
+    return ResumePlan(resume={**foreign, **wakes} or None, budget=budget, answered=tuple(answered))
+
+
+async def create_budget_review(connection: Connection, run: Run, *, limit: Limit, usage: Usage) -> Review:
+    """Ask whether a run that reached a limit may go on, inside the transaction that ends it."""
+    amount = limit.limit if limit.limit > 0 else 1
+    asked = {limit.dimension: int(amount) if limit.dimension != "seconds" else amount}
+    arguments, arguments_hash = canonical(asked)
+    budget = Budget.from_row(run.budget)
+    request = ReviewRequest(
+        tenant_id=run.tenant_id,
+        thread_id=run.thread_id,
+        run_id=run.run_id,
+        kind="budget",
+        tool="continue_run",
+        tool_version="1",
+        tool_call_id=str(run.run_id),
+        checkpoint_ns="",
+        arguments=arguments,
+        arguments_hash=arguments_hash,
+        arguments_schema=_grant_schema(limit.dimension),
+        description=f"{limit.message[0].upper()}{limit.message[1:]}. Continue with {amount:g} more?",
+        allowed=("approve", "edit", "reject"),
+        policy_version="budget",
+        requested_by=run.principal.subject,
+        dry_run=orjson.dumps({"limit": limit.to_row(), "remaining": budget.after(usage, grant={}).to_row()}),
+    )
+    review, _ = await records.ask(connection, request)
+    return review
+
+
+async def pending_interrupts(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, kind: Literal["budget"] | None = None
+) -> list[dict[str, Any]]:
+    """Waiting reviews of a thread as interrupts, `{"id", "value"}` each.
+
+    The state of a graph knows those of its tools itself; a budget pause it does not know.
+    """
+    waiting = await records.pending(connection, tenant_id=tenant_id, thread_id=thread_id)
+    return [
+        {"id": review.interrupt_id, "value": review.payload()}
+        for review in waiting
+        if kind is None or review.kind == kind
+    ]
+
+
+async def _by_review(
+    connection: Connection, *, tenant_id: str, thread: Thread, resume: Any
+) -> dict[str, tuple[Review, Answer]]:
+    """The waiting reviews that `resume` answers, by interrupt id."""
+
+    async def locked(interrupt_ids: Iterable[str]) -> list[Review]:
+        ids = [UUID(hex=i) for i in interrupt_ids]
+        return await records.lock_of_thread(
+            connection, tenant_id=tenant_id, thread_id=thread.thread_id, review_ids=ids
+        )
+
+    if _is_map(resume):
+        return {r.interrupt_id: (r, _single(r, resume[r.interrupt_id])) for r in await locked(resume)}
+
+    shown = _interrupt_ids(thread)
+    waiting = await records.pending(connection, tenant_id=tenant_id, thread_id=thread.thread_id)
+    waiting = [r for r in waiting if r.interrupt_id in shown] or waiting
+    known = await locked([*shown, *(r.interrupt_id for r in waiting)])
+    foreign = set(shown) - {r.interrupt_id for r in known}
+    if not waiting:
+        await _refuse_second_answer(connection, thread=thread, resume=resume, foreign=foreign)
+        return {}
+    if foreign:
+        ids = ", ".join(shown)
+        raise Invalid(f"several interrupts wait; answer by interrupt id, which are {ids}")
+    answers = _parse(resume)
+    if len(answers) != len(waiting):
+        ids = ", ".join(r.interrupt_id for r in waiting)
+        raise Invalid(
+            f"{len(waiting)} review(s) wait and {len(answers)} decision(s) were given; give one for each, "
+            f"or answer by interrupt id, which are {ids}"
+        )
+    # As they are under the lock: somebody may have answered in between.
+    current = {r.review_id: r for r in known}
+    return {r.interrupt_id: (current[r.review_id], given) for r, given in zip(waiting, answers, strict=True)}
+
+
+async def _refuse_second_answer(
+    connection: Connection, *, thread: Thread, resume: Any, foreign: set[str]
+) -> None:
+    """A decision for a thread whose last review is answered came too late; anything else is no answer."""
+    if foreign or not _looks_like_decisions(resume):
+        return
+    newest = await records.newest(connection, tenant_id=thread.tenant_id, thread_id=thread.thread_id)
+    if newest is not None:
+        raise Conflicting(_already(newest))
+
+
+async def _record(connection: Connection, review: Review, given: Answer, principal: Principal) -> Review:
+    if review.status != "pending":
+        raise Conflicting(_already(review))
+    if given.decision not in review.allowed:
+        allowed = ", ".join(review.allowed)
+        raise Invalid(f"{given.decision!r} is not allowed for {review.tool!r}; allowed are {allowed}")
+    content: dict[str, Any] | None = None
+    if given.decision == "edit":
+        content = {"arguments": _checked_edit(review, given)}
+    elif given.message is not None:
+        content = {"message": given.message}
+    decided = await records.decide(
+        connection, review, decision=given.decision, answer=content, decided_by=principal.subject
+    )
+    if decided is None:
+        raise Conflicting(_already(review))
+    return decided
+
+
+def _checked_edit(review: Review, given: Answer) -> dict[str, Any]:
+    if given.action is not None and given.action != review.tool:
+        raise Invalid(f"an edit cannot change the tool: {review.tool!r} was asked, not {given.action!r}")
+    arguments = given.arguments or {}
+    try:
+        canonical(arguments)
+    except NotJson as error:
+        raise Invalid(f"the edited arguments of {review.tool!r} are not JSON: {error}") from error
+    if review.arguments_schema is not None and (
+        problem := Schema(review.arguments_schema).problem(arguments)
+    ):
+        raise Invalid(f"the edited arguments of {review.tool!r} do not fit: {problem}")
+    return arguments
+
+
+def _granted(review: Review) -> Budget:
+    """The budget of the run that continues after its budget review."""
+    remaining = Budget.from_row(review.dry_run["remaining"])
+    if review.status == "rejected":
+        return replace(remaining, on_limit="stop")
+    grant = (review.answer or {}).get("arguments", review.arguments)
+    limits = {d: (remaining.limit(d) or 0) + grant[d] for d in DIMENSIONS if d in grant}
+    return replace(remaining, **limits)
+
+
+def _grant_schema(dimension: Dimension) -> dict[str, Any]:
+    kind = (
+        {"type": "number", "exclusiveMinimum": 0}
+        if dimension == "seconds"
+        else {"type": "integer", "minimum": 1}
+    )
+    return {
+        "type": "object",
+        "properties": {dimension: kind},
+        "required": [dimension],
+        "additionalProperties": False,
+    }
+
+
+def _already(review: Review) -> str:
+    if review.status == "superseded":
+        return f"the review of {review.tool!r} is closed: the thread went another way"
+    return f"the review of {review.tool!r} is already answered ({review.status})"
+
+
+def _interrupt_ids(thread: Thread) -> list[str]:
+    ids = [i["id"] for waiting in thread.interrupts.values() for i in waiting]
+    return [i for i in ids if _INTERRUPT_ID.fullmatch(i)]
+
+
+def _is_map(resume: Any) -> bool:
+    return isinstance(resume, dict) and bool(resume) and all(_INTERRUPT_ID.fullmatch(k) for k in resume)
+
+
+def _looks_like_decisions(resume: Any) -> bool:
+    try:
+        return bool(_parse(resume))
+    except Invalid:
+        return False
+
+
+def _single(review: Review, value: Any) -> Answer:
+    answers = _parse(value)
+    if len(answers) != 1:
+        raise Invalid(f"the review of {review.tool!r} takes one decision, not {len(answers)}")
+    return answers[0]
+
+
+def _parse(resume: Any) -> list[Answer]:
+    if isinstance(resume, dict) and "decisions" in resume:
+        resume = resume["decisions"]
+    elif isinstance(resume, dict):
+        resume = [resume]
+    if not isinstance(resume, Sequence) or isinstance(resume, str) or not resume:
+        raise Invalid(f"this is not a decision; {_FORMS}")
+    return [_parse_one(item) for item in resume]
+
+
+def _parse_one(item: Any) -> Answer:
+    kind = _TYPES.get(str(item.get("type"))) if isinstance(item, dict) else None
+    if kind is None:
+        raise Invalid(f"this is not a decision; {_FORMS}")
+    match kind:
+        case "approve":
+            return Answer(decision=kind)
+        case "edit":
+            return _parse_edit(item)
+        case "reject" | "respond":
+            message = item.get("message", item.get("args"))
+            if message is None and kind == "reject":
+                return Answer(decision=kind)
+            if not isinstance(message, str) or len(message) > _MESSAGE_LIMIT:
+                raise Invalid(f"the `message` of a {kind!r} decision must be a text")
+            return Answer(decision=kind, message=message)
+
+
+def _parse_edit(item: dict[str, Any]) -> Answer:
+    """LangChain: `edited_action: {name, args}`; agent inbox: `args: {action, args}`."""
+    edited = item.get("edited_action", item.get("args"))
+    if not isinstance(edited, dict) or not isinstance(edited.get("args"), dict):
+        raise Invalid('an edit needs `edited_action: {"name": …, "args": {…}}`')
+    name = edited.get("name", edited.get("action"))
+    if name is not None and not isinstance(name, str):
+        raise Invalid("the `name` of an edited action must be a text")
+    return Answer(decision="edit", action=name, arguments=edited["args"])

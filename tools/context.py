@@ -1,0 +1,61 @@
+"""What a declared tool is handed besides its arguments."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from langgraph.store.base import BaseStore
+
+from ..checkpoints.database import Database
+from .egress import Egress
+from .policy.permissions import Principal
+
+BoundField = Literal["tenant", "subject", "thread_id", "run_id"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunScope:
+    """The run that a call belongs to."""
+
+    tenant_id: str
+    thread_id: UUID
+    run_id: UUID
+    fence: int
+    graph_id: str
+    assistant_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContext:
+    """The server's side of one call: nothing in it comes from the model."""
+
+    principal: Principal
+    run: RunScope
+    database: Database
+    store: BaseStore | None
+    """LangGraph's long-term store, already bound to the tenant."""
+    egress: Egress
+    loop: asyncio.AbstractEventLoop
+    """Where the run lives."""
+    idempotency_key: str
+    """The same for every execution of the same call."""
+
+    def bound(self, name: BoundField) -> Any:
+        """The value of an argument that the server fills in."""
+        match name:
+            case "tenant":
+                return self.principal.tenant
+            case "subject":
+                return self.principal.subject
+            case "thread_id":
+                return str(self.run.thread_id)
+            case "run_id":
+                return str(self.run.run_id)
+
+
+tool_context: ContextVar[ToolContext] = ContextVar("interlock_tool_context")
+"""Set by the gateway for the time of one execution or dry run."""

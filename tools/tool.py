@@ -1,0 +1,168 @@
+"""The decorator that declares a tool. What it makes is a LangChain tool: any graph can use it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from langchain_core.tools import StructuredTool
+from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+
+from .context import BoundField, ToolContext, tool_context
+from .errors import ToolFailed, ToolInvalid
+from .schemas import Schema, closed
+from .spec import DryRun, Effect, Risk, ToolSpec
+
+ToolFunction = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Marks a parameter that the server fills in and the model never sees.
+
+    `tenant: Annotated[str, Bound("tenant")]`
+    """
+
+    field: BoundField
+
+
+class DeclaredTool(StructuredTool):
+    """A LangChain tool that carries its declaration. It runs only behind the gateway."""
+
+    spec: ToolSpec
+
+
+def tool(
+    *,
+    effect: Effect,
+    risk: Risk,
+    permissions: frozenset[str] | set[str] = frozenset(),
+    name: str | None = None,
+    version: str = "1",
+    review: bool = False,
+    timeout_s: float = 30.0,
+    idempotent: bool = False,
+    untrusted: bool = False,
+    dry_run: DryRun | None = None,
+) -> Callable[[ToolFunction], DeclaredTool]:
+    """Declare an async function as a tool.
+
+    Its parameters are what the model fills in, with two exceptions: one annotated `ToolContext`
+    receives the server's side of the call, and those marked `Bound` are filled in by the server. The
+    docstring is the description, the return annotation the schema of the result. `dry_run` takes the
+    same parameters.
+
+    Raises:
+        ToolInvalid: no docstring, not async, or a signature that has no schema.
+    """
+
+    def declare(function: ToolFunction) -> DeclaredTool:
+        called = name or function.__name__
+        if not inspect.iscoroutinefunction(function):
+            raise ToolInvalid(f"tool {called!r} must be an `async def`; use `asyncio.to_thread` inside")
+        description = inspect.getdoc(function)
+        if not description:
+            raise ToolInvalid(f"tool {called!r} needs a docstring: it is what the model reads")
+        signature = _Signature.of(function, called)
+        spec = ToolSpec(
+            name=called,
+            description=description,
+            version=version,
+            arguments_schema=closed(signature.model.model_json_schema()),
+            result_schema=signature.result_schema,
+            permissions=frozenset(permissions),
+            effect=effect,
+            risk=risk,
+            review=review,
+            timeout_s=timeout_s,
+            idempotent=idempotent,
+            untrusted=untrusted,
+            dry_run=None if dry_run is None else signature.bind(dry_run),
+        )
+        # Compiled now, so that a bad declaration fails where it is written.
+        _ = spec.schema, spec.result
+        return DeclaredTool(
+            name=called,
+            description=description,
+            args_schema=signature.model,
+            func=_from_thread(call := signature.bind(function)),
+            coroutine=call,
+            spec=spec,
+        )
+
+    return declare
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """What a tool function takes from whom."""
+
+    model: type[BaseModel]
+    context: str | None
+    bound: dict[str, BoundField]
+    result_schema: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, function: ToolFunction, called: str) -> _Signature:
+        hints = get_type_hints(function, include_extras=True)
+        fields: dict[str, Any] = {}
+        context: str | None = None
+        bound: dict[str, BoundField] = {}
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.name not in hints:
+                raise ToolInvalid(f"parameter `{parameter.name}` of tool {called!r} has no type")
+            hint = hints[parameter.name]
+            if hint is ToolContext:
+                context = parameter.name
+            elif marker := _marker(hint):
+                bound[parameter.name] = marker.field
+            else:
+                default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+                fields[parameter.name] = (hint, default)
+        model = create_model(f"{called}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+        returns = hints.get("return")
+        result_schema = None
+        if returns is not None and returns is not str:
+            result_schema = closed(TypeAdapter(returns).json_schema(mode="serialization"))
+            Schema(result_schema)
+        return cls(model, context, bound, result_schema)
+
+    def bind(self, function: ToolFunction) -> ToolFunction:
+        """The function as LangChain calls it: with the model's arguments alone."""
+
+        async def call(**arguments: Any) -> Any:
+            context = _context()
+            if self.context is not None:
+                arguments[self.context] = context
+            arguments |= {name: context.bound(source) for name, source in self.bound.items()}
+            return await function(**arguments)
+
+        return call
+
+
+def _from_thread(call: ToolFunction) -> Callable[..., Any]:
+    """The tool for a synchronous node: it waits in its thread, the tool itself runs on the run's loop."""
+
+    def wait(**arguments: Any) -> Any:
+        async def run() -> Any:
+            return await call(**arguments)
+
+        return asyncio.run_coroutine_threadsafe(run(), _context().loop).result()
+
+    return wait
+
+
+def _context() -> ToolContext:
+    context = tool_context.get(None)
+    if context is None:
+        raise ToolFailed("this tool runs only inside a run of the server, behind its gateway")
+    return context
+
+
+def _marker(hint: Any) -> Bound | None:
+    if get_origin(hint) is not Annotated:
+        return None
+    return next((a for a in get_args(hint)[1:] if isinstance(a, Bound)), None)
