@@ -359,9 +359,13 @@ async def sweep_temporary_runs(
     return [(row["tenant_id"], row["thread_id"]) for row in await cursor.fetchall()]
 
 
-async def unanalysed_tables(connection: Connection) -> list[str]:
-    """Hot tables that hold rows but have no statistics yet."""
-    return [row["name"] for row in await (await connection.execute(_queries.unanalysed_tables)).fetchall()]
+async def analyse_if_never(connection: Connection) -> bool:
+    """Give the planner statistics on the hot tables if it has none for rows that are there."""
+    row = await _one(connection, _queries.unanalysed)
+    if row is None or not row["unanalysed"]:
+        return False
+    await connection.execute(_queries.analyse)
+    return True
 
 
 def _identity(run: Run) -> dict[str, Any]:

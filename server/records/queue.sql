@@ -240,7 +240,8 @@ WHERE r.status = 'running' AND (
         SELECT FROM pg_locks l
         WHERE l.locktype = 'advisory' AND l.granted
             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND l.classid = %(presence)s AND l.objid = (hashtext(r.worker_id)::bigint & 4294967295)
+            AND l.classid::bigint = %(presence)s
+            AND l.objid::bigint = hashtext(r.worker_id)::bigint & 4294967295
     )
 )
 LIMIT 200
@@ -329,9 +330,13 @@ DELETE FROM interlock.runs WHERE ctid = ANY(ARRAY(
 ))
 RETURNING tenant_id, thread_id
 
--- name: unanalysed_tables
--- Hot tables that hold rows the planner knows nothing about: one claim on them can be 90 times slower.
-SELECT format('%%I.%%I', n.nspname, c.relname) AS name
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = 'interlock' AND c.relname IN ('runs', 'threads', 'event_segments')
-    AND c.reltuples = -1 AND pg_relation_size(c.oid) > 0
+-- name: unanalysed
+-- Whether a hot table holds rows that the planner knows nothing about: one claim can be 90 times slower.
+SELECT EXISTS (
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'interlock' AND c.relname IN ('runs', 'threads', 'event_segments')
+        AND c.reltuples = -1 AND pg_relation_size(c.oid) > 0
+) AS unanalysed
+
+-- name: analyse
+ANALYZE interlock.runs, interlock.threads, interlock.event_segments

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from ...checkpoints.database import Connection
 from ...checkpoints.errors import Conflict
+from ...tools.policy.budget import Budget, BudgetInvalid
 from ...tools.policy.permissions import Principal
 from ..domain import Assistant, Durability, MultitaskStrategy, Run, Thread, default_assistant_id
 from ..encoding import encode
@@ -115,7 +116,7 @@ async def admit_batch(
 
 
 def _check(request: RunRequest) -> None:
-    if request.thread_id is None and request.command is not None:
+    if request.thread_id is None and _command(request.command) is not None:
         raise BadRequest("You must provide a thread_id when resuming.")
     if request.context and _settings_of(request.config):
         raise BadRequest(
@@ -249,13 +250,10 @@ class _Admission:
         run_id = uuid7()
         metadata = {**assistant.metadata, **request.config.get("metadata", {}), **request.metadata}
         kwargs = _kwargs(request, assistant, metadata)
-        budget = effective_budget(
-            self.resources.settings.budget_of(assistant.graph_id).model_dump(exclude_none=True),
-            assistant.config.get("budget"),
-            request.config.get("budget"),
-        )
+        budget = self._budget(request, assistant)
         if plan is not None:
-            kwargs, budget = plan.applied(kwargs, budget)
+            kwargs["command"] = _command({**(request.command or {}), "resume": plan.resume})
+            budget = plan.budget or budget
         first_seq, _ = await append_in(
             self.connection,
             tenant_id=thread.tenant_id,
@@ -277,23 +275,21 @@ class _Admission:
             temporary=request.temporary,
             idempotency_key=request.idempotency_key,
             request_hash=request_hash,
-            budget=budget,
+            budget=budget.to_row(),
             first_seq=first_seq,
             after_seconds=request.after_seconds,
         )
         return await queue.insert_run(self.connection, new)
 
-
-def effective_budget(*budgets: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The tightest of several budgets, limit by limit; `on_limit` is the first one's."""
-    tightest: dict[str, Any] = {}
-    for budget in budgets:
-        for limit, allowed in (budget or {}).items():
-            if limit == "on_limit":
-                tightest.setdefault(limit, allowed)
-            elif allowed is not None:
-                tightest[limit] = min(allowed, tightest.get(limit, allowed))
-    return tightest
+    def _budget(self, request: RunRequest, assistant: Assistant) -> Budget:
+        """The limits of the server for this graph; the assistant and the run can only tighten them."""
+        general = self.resources.settings.budget_of(assistant.graph_id)
+        try:
+            return Budget.from_row(general.model_dump()).tightened(
+                Budget.from_row(assistant.config.get("budget")), Budget.from_row(request.config.get("budget"))
+            )
+        except BudgetInvalid as error:
+            raise Invalid(str(error)) from error
 
 
 def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -312,10 +308,9 @@ def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, An
     durability = request.durability
     if durability is None and request.checkpoint_during is False:
         durability = "exit"
-    command = request.command if request.command and _says_something(request.command) else None
     return {
         "input": request.input,
-        "command": command,
+        "command": _command(request.command),
         "config": config,
         "context": {**assistant.context, **asked, **(request.context or {})},
         "stream_mode": list(request.stream_mode) or ["values"],
@@ -331,8 +326,10 @@ def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, An
     }
 
 
-def _says_something(command: Mapping[str, Any]) -> bool:
-    return any(command.get(part) is not None for part in ("resume", "update", "goto"))
+def _command(command: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The parts of a command that say something; None when none does: the run just continues."""
+    parts = {key: value for key, value in (command or {}).items() if value is not None}
+    return parts or None
 
 
 def _fork(request: RunRequest) -> dict[str, Any]:

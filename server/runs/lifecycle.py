@@ -14,6 +14,7 @@ import orjson
 import structlog
 
 from ...checkpoints.errors import FenceLost
+from ...tools.policy.budget import Limit, Usage
 from ..domain import Run, RunStatus, Thread, ThreadStatus
 from ..encoding import encode, storable
 from ..records import queue
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FinalStatus = Literal["success", "error", "timeout", "interrupted"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetPause:
-    """A limit that was reached where the policy is to ask for more."""
-
-    limit: str
-    """Name of the field of `Budget`."""
-    allowed: float
-    spent: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +44,8 @@ class Finished:
     """Nodes that would run next."""
     checkpoint_id: str | None = None
     usage: dict[str, Any] = field(default_factory=dict)
-    budget_pause: BudgetPause | None = None
+    budget_pause: Limit | None = None
+    """The limit that was reached, where the policy is to ask for more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +154,10 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
     async with resources.database.transaction() as connection:
         interrupts = dict(outcome.interrupts)
         if outcome.budget_pause is not None:
-            interrupts |= await create_budget_review(connection, run=run, pause=outcome.budget_pause)
+            review = await create_budget_review(
+                connection, run, limit=outcome.budget_pause, usage=Usage.from_row(outcome.usage)
+            )
+            interrupts["budget"] = [{"id": review.interrupt_id, "value": review.payload()}]
         ended = await queue.finish(
             connection,
             run,
@@ -238,7 +233,7 @@ def _settlement(outcome: Finished, interrupts: Mapping[str, Any]) -> queue.Settl
     safe, exact = storable(encoded)
     return queue.Settlement(
         status=settled_status(outcome.status, waits=waits),
-        values=safe["values"],
+        values=safe.get("values"),
         keep_values=outcome.values is None,
         interrupts=safe["interrupts"],
         error=safe["error"],

@@ -1,0 +1,265 @@
+"""Threads with an event loop each, on which graphs run.
+
+A graph that blocks its loop cannot stop heartbeats, leases or streams: those live on the control
+loop. Nothing here waits for a thread that does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import itertools
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from ..resources import Resources, open_resources
+
+if TYPE_CHECKING:
+    from ..records.event_log import Hub
+    from ..runs.catalog import Catalog
+    from ..settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+_THREADS = 64
+"""Synchronous nodes of one loop that run at once."""
+_STOP_DEADLINE_S = 5.0
+
+
+class TaskCancelled(Exception):
+    """A task of a run loop was cancelled. Not `CancelledError`, which would mean whoever waits for it."""
+
+
+class LooseThreads(concurrent.futures.ThreadPoolExecutor):
+    """Threads for synchronous nodes that nobody ever has to wait for.
+
+    A tool that never returns keeps its thread and no more: it takes no place from others, and the
+    process can end. The standard executor joins its threads when the interpreter exits.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(max_workers=1)
+        self._name = name
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._numbers = itertools.count(1)
+        self._threads_alive = 0
+        self._closed = False
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[_T]:
+        """Run `fn` on a thread that is free, or on a new one."""
+        if self._closed:
+            raise RuntimeError("the executor is shut down")
+        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - whoever awaits the future gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._work.put(work)
+        if not self._idle.acquire(blocking=False) and self._threads_alive < _THREADS:
+            self._threads_alive += 1
+            threading.Thread(
+                target=self._serve, name=f"{self._name}-{next(self._numbers)}", daemon=True
+            ).start()
+        return future
+
+    def forget(self) -> None:
+        """Count no thread that is busy now: what was abandoned shall not use up the places."""
+        self._threads_alive = 0
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - overrides
+        """Let idle threads end; busy ones end with what they do."""
+        self._closed = True
+        for _ in range(_THREADS):
+            self._work.put(None)
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+            del work
+            self._idle.release()
+
+
+class RunLoop:
+    """One thread, its event loop and the resources of that loop."""
+
+    def __init__(self, name: str, settings: Settings, *, hub: Hub, catalog: Catalog, pool_max: int) -> None:
+        self.name = name
+        self.runs = 0
+        self.given_up = False
+        """It was blocked when a run had to be abandoned; nothing new is started here."""
+        self._settings = settings
+        self._hub = hub
+        self._catalog = catalog
+        self._pool_max = pool_max
+        self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self._pinged: float | None = None
+        self._reported = False
+
+    async def start(self) -> None:
+        """Start the thread and wait until its resources are open.
+
+        Raises:
+            DatabaseUnavailable: no connection.
+        """
+        self._thread.start()
+        await asyncio.wrap_future(self._opened)
+
+    async def stop(self) -> None:
+        """Close the resources, unless the thread does not answer in time."""
+        self._loop.call_soon_threadsafe(self._ends.set)
+        _, waiting = await asyncio.wait({asyncio.wrap_future(self._closed)}, timeout=_STOP_DEADLINE_S)
+        if waiting:
+            log.error("run_loop_left_behind", loop=self.name, blocked_at=self._where())
+
+    def start_task(
+        self, work: Callable[[Resources], Coroutine[Any, Any, _T]], *, name: str
+    ) -> tuple[asyncio.Future[_T], Callable[[], None]]:
+        """Run a coroutine as a task of this loop.
+
+        Returns the future of its outcome, on the calling loop, and a function that cancels the task.
+        The future ends with the task itself, not with the wish to cancel it.
+        """
+        outcome: concurrent.futures.Future[_T] = concurrent.futures.Future()
+        outcome.set_running_or_notify_cancel()
+        tasks: list[asyncio.Task[_T]] = []
+
+        def begin() -> None:
+            task = self._loop.create_task(work(self._resources), name=name)
+            tasks.append(task)
+            task.add_done_callback(lambda done: _copy_outcome(done, outcome))
+
+        def cancel() -> None:
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+
+        self._loop.call_soon_threadsafe(begin, context=contextvars.Context())
+        return asyncio.wrap_future(outcome), cancel
+
+    def ping(self, *, patience_s: float) -> float | None:
+        """Ask the loop for a sign of life; returns since how many seconds it owes one, if too long.
+
+        A block is logged once, with the run, if it can be told, and the line that blocks.
+        """
+        now = time.monotonic()
+        if self._pinged is None:
+            self._pinged = now
+            self._loop.call_soon_threadsafe(self._answer)
+            return None
+        blocked_s = now - self._pinged
+        if blocked_s < patience_s:
+            return None
+        if not self._reported:
+            self._reported = True
+            frames = list(self._frames())
+            log.error(
+                "run_loop_blocked",
+                loop=self.name,
+                blocked_s=round(blocked_s, 1),
+                at=self._where(),
+                **_run_of(frames),
+                hint="an async node must not block: make it a plain function, or use asyncio.to_thread",
+            )
+        return blocked_s
+
+    def forget_threads(self) -> None:
+        """After a run was abandoned: its thread, if it has one, no longer counts."""
+        self._threads.forget()
+
+    def _answer(self) -> None:
+        if self._reported and self._pinged is not None:
+            log.warning("run_loop_free", loop=self.name, blocked_s=round(time.monotonic() - self._pinged, 1))
+        self._pinged = None
+        self._reported = False
+
+    def _frames(self) -> Iterator[FrameType]:
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+
+    def _where(self) -> str:
+        """The innermost line of the thread that is not the standard library's."""
+        frames = list(self._frames())
+        own = [frame for frame in frames if not frame.f_code.co_filename.startswith(_STANDARD_LIBRARY)]
+        for frame in own or frames:
+            summary = traceback.extract_stack(frame, limit=1)[0]
+            return f"{summary.filename}:{summary.lineno} in {summary.name}"
+        return "a thread that has ended"
+
+    def _main(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:
+            if not self._opened.done():
+                self._opened.set_exception(error)
+                return
+            log.exception("run_loop_failed", loop=self.name)
+        finally:
+            self._closed.set_result(None)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ends = asyncio.Event()
+        self._threads = LooseThreads(f"{self.name}-node")
+        self._loop.set_default_executor(self._threads)
+        async with open_resources(
+            self._settings,
+            hub=self._hub,
+            catalog=self._catalog,
+            pool_max=self._pool_max,
+            name=f"interlock-{self.name}",
+        ) as self._resources:
+            self._opened.set_result(None)
+            await self._ends.wait()
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """The fastest loop that this platform has and psycopg can use."""
+    if sys.platform == "win32":
+        return asyncio.SelectorEventLoop()
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+def _copy_outcome(task: asyncio.Task[_T], outcome: concurrent.futures.Future[_T]) -> None:
+    if task.cancelled():
+        outcome.set_exception(TaskCancelled(task.get_name()))
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())
+
+
+_STANDARD_LIBRARY = threading.__file__.rsplit("/", 1)[0]
+
+
+def _run_of(frames: list[FrameType]) -> dict[str, str]:
+    """The run that a stack belongs to: LangGraph carries it in the `config` of the task it executes."""
+    for frame in frames:
+        config = frame.f_locals.get("config")
+        if isinstance(config, dict) and isinstance(configurable := config.get("configurable"), dict):
+            found = {key: str(configurable[key]) for key in ("run_id", "graph_id") if key in configurable}
+            if found:
+                return found
+    return {}

@@ -1,0 +1,59 @@
+"""What nobody else cleans up: runs of dead workers, old events, ended stateless runs, missing statistics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..records import event_log, queue
+from ..runs import lifecycle
+
+if TYPE_CHECKING:
+    from ..resources import Resources
+
+log = structlog.get_logger(__name__)
+
+TEMPORARY_GRACE_S = 600.0
+"""How long an ended stateless run can be read and its idempotency key is remembered."""
+_BATCH = 1000
+
+
+async def reclaim(resources: Resources, *, without_worker: bool = False) -> int:
+    """Take runs back whose lease ran out and, `without_worker`, those whose worker is not connected.
+
+    The second is for boot: a single process that was killed goes on at once with what it left.
+    """
+    async with resources.database.connection() as connection:
+        found = await queue.expired(connection, without_worker=without_worker)
+    taken = 0
+    for run in found:
+        taken += (
+            await lifecycle.take_back(
+                resources,
+                run,
+                cause=f"worker {run.worker_id} went away without a word",
+                if_expired=not without_worker,
+            )
+            is not None
+        )
+    return taken
+
+
+async def tidy(resources: Resources) -> None:
+    """One round of housekeeping; each step is small and may run in several processes at once."""
+    async with resources.database.connection() as connection:
+        if await queue.analyse_if_never(connection):
+            log.info("hot_tables_analysed")
+        while (
+            len(await queue.sweep_temporary_runs(connection, grace_s=TEMPORARY_GRACE_S, limit=_BATCH))
+            == _BATCH
+        ):
+            pass
+        while await event_log.sweep(
+            connection,
+            retention_s=resources.settings.events.retention_s,
+            temporary_s=TEMPORARY_GRACE_S,
+            limit=_BATCH,
+        ):
+            pass
