@@ -1,0 +1,148 @@
+"""A run's part of the event log as the classic stream: frames for `runs/stream`, one answer for `wait`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import orjson
+
+from ..domain import Event, Run
+from ..records.event_log import EventLog
+from .frames import Cursor, Frame
+from .messages import GrowingMessages
+
+GONE = b'{"error":"HTTPException","message":"404: Run not found"}'
+"""What clients are shown in place of a run that does not exist, or no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What one reader is shown of a run."""
+
+    modes: frozenset[str]
+    """Stream modes in the wire's names (`messages` and `messages-tuple` differ)."""
+    subgraphs: bool
+    ids: bool
+    metadata: bool = True
+    """Show the `metadata` event that starts each attempt."""
+
+    @classmethod
+    def of(cls, run: Run, *, only: frozenset[str] | None = None) -> View:
+        """What the run asked for; of these only the modes a joining reader names."""
+        asked = frozenset(run.kwargs.get("stream_mode") or ["values"])
+        return cls(
+            modes=asked if only is None else asked & only,
+            subgraphs=bool(run.kwargs.get("subgraphs")),
+            ids=bool(run.kwargs.get("resumable")),
+            metadata=only is None,
+        )
+
+
+class Projection:
+    """Turns logged events into frames; it remembers growing messages, so it is fed a run from its start."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._messages = GrowingMessages()
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether frames depend on earlier events of the run, so that a resumed reader starts there."""
+        return "messages" in self._view.modes
+
+    def frames(self, event: Event) -> Iterator[Frame]:
+        """The frames of one event, in order."""
+        for part, (name, data) in enumerate(self._shown(event)):
+            yield Frame(Cursor(event.seq, part), name, data)
+
+    def _shown(self, event: Event) -> Iterator[tuple[str, bytes]]:
+        view = self._view
+        match event.kind:
+            case "run.started":
+                if view.metadata:
+                    yield "metadata", event.data
+            case "run.ended":
+                ended = orjson.loads(event.data)
+                if ended.get("rolled_back"):
+                    yield "error", GONE
+                elif ended["status"] != "interrupted" and "error" in ended:
+                    yield "error", orjson.dumps(ended["error"])
+            case "run.created" | "state.updated":
+                pass
+            case "messages":
+                if "messages-tuple" in view.modes and self._in_view(event):
+                    yield self._named("messages", event), event.data
+                if "messages" in view.modes and self._in_view(event):
+                    yield from self._messages.feed(event.data)
+            case "events":
+                if "events" in view.modes:
+                    yield "events", event.data
+            case _:
+                if event.kind in view.modes and self._in_view(event):
+                    yield self._named(event.kind, event), event.data
+
+    def _in_view(self, event: Event) -> bool:
+        return self._view.subgraphs or not event.namespace
+
+    def _named(self, mode: str, event: Event) -> str:
+        return "|".join((mode, *event.namespace))
+
+
+async def run_frames(event_log: EventLog, run: Run, view: View, *, after: Cursor) -> AsyncIterator[bytes]:
+    """The frames of a run after a cursor, live to its end; each chunk holds all that is there by now.
+
+    `after` is where the reader stands; `beginning(run)` shows the whole run. A run that is deleted
+    while it is read ends in an error frame.
+    """
+    projection = Projection(view)
+    start = beginning(run).seq if projection.needs_history else max(after.seq - 1, beginning(run).seq)
+    async for events in event_log.follow(
+        tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=start
+    ):
+        chunk = bytearray()
+        for event in events:
+            for frame in projection.frames(event):
+                if frame.cursor > after:
+                    chunk += frame.to_bytes(with_id=view.ids)
+        if chunk:
+            yield bytes(chunk)
+
+
+def beginning(run: Run) -> Cursor:
+    """The cursor before a run's first event."""
+    return Cursor(run.first_seq - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a run came to, for those who wait for it."""
+
+    values: bytes | None
+    """Its last state as JSON text; None when the log holds none."""
+    error: dict[str, str] | None
+    checkpoint_id: str | None
+    """Where to read the state when the log holds none."""
+
+
+async def answer(event_log: EventLog, run: Run) -> Answer:
+    """Follow a run to its end and return what it came to."""
+    values: bytes | None = None
+    ended: dict[str, object] = {"rolled_back": True}
+    async for events in event_log.follow(
+        tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=beginning(run).seq
+    ):
+        for event in events:
+            if event.kind == "values" and not event.namespace:
+                values = event.data
+            elif event.kind == "run.ended":
+                ended = orjson.loads(event.data)
+    if ended.get("rolled_back"):
+        return Answer(values=None, error=orjson.loads(GONE), checkpoint_id=None)
+    error = ended.get("error") if ended["status"] != "interrupted" else None
+    checkpoint_id = ended.get("checkpoint_id")
+    return Answer(
+        values=values,
+        error=error if isinstance(error, dict) else None,
+        checkpoint_id=checkpoint_id if isinstance(checkpoint_id, str) else None,
+    )

@@ -1,0 +1,97 @@
+"""A whole thread's event log as the classic thread stream: all runs in sequence, open for ever."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from uuid import UUID
+
+import orjson
+
+from ..domain import Event, Run
+from ..records.event_log import EventLog
+from .frames import Cursor, Frame
+from .run_stream import Projection, View
+
+THREAD_STREAM_MODES = frozenset({"run_modes", "lifecycle", "state_update"})
+
+RunLookup = Callable[[UUID], Awaitable[Run | None]]
+"""Finds a run of the thread; None when it is gone."""
+
+_BEGINNING = frozenset({"-", "0-0", "0"})
+
+
+def starting_point(last_event_id: str | None, *, newest: int) -> Cursor | None:
+    """Where a reader begins: after its last id, at the beginning, or with what comes next.
+
+    None when the id is none of ours: there is nothing to show that reader.
+    """
+    if last_event_id is None:
+        return Cursor(newest)
+    if last_event_id in _BEGINNING:
+        return Cursor(0)
+    return Cursor.parse(last_event_id)
+
+
+async def thread_frames(
+    event_log: EventLog,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    modes: frozenset[str],
+    after: Cursor,
+    find_run: RunLookup,
+) -> AsyncIterator[bytes]:
+    """The frames of a thread after a cursor; it has no end.
+
+    Args:
+        event_log: the log of this loop.
+        tenant_id: the caller's tenant.
+        thread_id: the thread; it need not exist yet.
+        modes: of `THREAD_STREAM_MODES`: `run_modes` shows what each run's own stream shows,
+            `lifecycle` only starts and ends, `state_update` states written from outside.
+        after: where the reader stands.
+        find_run: tells what a run asked to be shown.
+    """
+    projections: dict[UUID, Projection] = {}
+    async for events in event_log.follow(
+        tenant_id=tenant_id, thread_id=thread_id, run_id=None, after=max(after.seq - 1, 0)
+    ):
+        chunk = bytearray()
+        for event in events:
+            if event.run_id is not None and event.run_id not in projections and "run_modes" in modes:
+                projections[event.run_id] = await _projection(event.run_id, find_run)
+            for frame in _frames(event, modes, projections):
+                if frame.cursor > after:
+                    chunk += frame.to_bytes(with_id=True)
+            if event.kind == "run.ended" and event.run_id is not None:
+                projections.pop(event.run_id, None)
+        if chunk:
+            yield bytes(chunk)
+
+
+async def _projection(run_id: UUID, find_run: RunLookup) -> Projection:
+    run = await find_run(run_id)
+    if run is None:
+        return Projection(View(modes=frozenset(), subgraphs=False, ids=True))
+    return Projection(View.of(run))
+
+
+def _frames(event: Event, modes: frozenset[str], projections: dict[UUID, Projection]) -> Iterator[Frame]:
+    if event.kind == "state.updated":
+        if "state_update" in modes:
+            yield Frame(Cursor(event.seq), "state_update", event.data)
+        return
+    shows_ends = "lifecycle" in modes or "run_modes" in modes
+    if event.kind == "run.ended":
+        run_id = orjson.loads(event.data)["run_id"]
+        projection = projections.get(event.run_id) if event.run_id else None
+        errors = list(projection.frames(event)) if projection else []
+        yield from errors
+        if shows_ends:
+            done = orjson.dumps({"status": "run_done", "run_id": run_id})
+            yield Frame(Cursor(event.seq, len(errors)), "metadata", done)
+    elif event.kind == "run.started":
+        if shows_ends:
+            yield Frame(Cursor(event.seq), "metadata", event.data)
+    elif event.run_id in projections:
+        yield from projections[event.run_id].frames(event)
