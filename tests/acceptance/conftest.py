@@ -1,0 +1,38 @@
+"""One server for all tests of a module: they keep apart by using threads of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from interlock.server.embedded import EmbeddedPostgres
+
+from ..conftest import InterlockServer, _database
+from .servers import prepare, running
+
+
+@pytest.fixture(scope="module")
+def module_database_url(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection[Any], template_database: str
+) -> Iterator[str]:
+    """A migrated database of this module."""
+    yield from _database(postgres, admin, template=template_database)
+
+
+@pytest.fixture(scope="module")
+def server(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InterlockServer]:
+    """One `interlock dev` process with the test graphs."""
+    shared = prepare(module_database_url, tmp_path_factory.mktemp("server"))
+    with running(shared):
+        yield shared
+
+
+@pytest.fixture
+async def http(server: InterlockServer) -> AsyncIterator[httpx.AsyncClient]:
+    """Plain HTTP, for what the SDK hides."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=httpx.Timeout(30.0)) as opened:
+        yield opened

@@ -1,0 +1,71 @@
+"""What really comes over the wire, below the SDK: SSE frames with their ids and comments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import httpx
+
+
+class Frame(NamedTuple):
+    """One frame as it was sent."""
+
+    event: str | None
+    """None for a comment."""
+    data: Any
+    """The decoded JSON, or the text of a comment."""
+    id: str | None
+
+
+def parse(block: bytes) -> Frame:
+    """Read one frame, and insist on the grammar of the api contract: one line of data, then the id.
+
+    Raises:
+        AssertionError: the frame has another shape.
+    """
+    lines = block.decode().split("\r\n")
+    assert all("\n" not in line for line in lines), f"a line does not end with CRLF: {block!r}"
+    if lines[0].startswith(":"):
+        return Frame(None, lines[0][1:].strip(), None)
+    fields = [line.split(": ", 1) for line in lines]
+    names = [field[0] for field in fields]
+    assert names in (["event", "data"], ["event", "data", "id"]), f"not a frame: {block!r}"
+    values = [field[1] for field in fields]
+    return Frame(values[0], json.loads(values[1]), values[2] if len(values) == 3 else None)
+
+
+async def frames(response: httpx.Response) -> AsyncIterator[Frame]:
+    """Every frame of a response, comments too, as they arrive."""
+    assert response.status_code == 200, await response.aread()
+    assert response.headers["content-type"].startswith("text/event-stream")
+    rest = b""
+    async for piece in response.aiter_raw():
+        rest += piece
+        *blocks, rest = rest.split(b"\r\n\r\n")
+        for block in blocks:
+            if block:
+                yield parse(block)
+    assert not rest, f"the stream broke off inside a frame: {rest[-200:]!r}"
+
+
+async def read_events(
+    http: httpx.AsyncClient, url: str, *, after: str | None = None, limit: int | None = None, **params: Any
+) -> list[Frame]:
+    """The events of a GET stream, to its end or to `limit`; comments left out."""
+    headers = {} if after is None else {"Last-Event-ID": after}
+    found: list[Frame] = []
+    async with http.stream("GET", url, headers=headers, params=params) as response:
+        async for frame in frames(response):
+            if frame.event is not None:
+                found.append(frame)
+                if limit is not None and len(found) >= limit:
+                    break
+    return found
+
+
+async def post_events(http: httpx.AsyncClient, url: str, body: dict[str, Any]) -> list[Frame]:
+    """The events of a POST stream, to its end."""
+    async with http.stream("POST", url, json=body) as response:
+        return [frame async for frame in frames(response) if frame.event is not None]
