@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import NotFoundError
 
 from ..conftest import GRAPHS, InterlockServer
 from .servers import prepare, running, steps
 
 Until = Callable[..., Awaitable[Any]]
-KEYS = {"ada": "key-of-ada", "ben": "key-of-ben"}
+KEYS = {"ada": "key-of-ada", "ben": "key-of-ben", "cleo": "key-of-cleo"}
+TENANTS = {"cleo": "elsewhere"}
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ async def guarded(database_url: str, tmp_path: Path) -> AsyncIterator[InterlockS
     """A server that knows two users by their keys."""
     config = "".join(
         f'[[auth.api_keys]]\nname = "{name}"\nsha256 = "{sha256(key.encode()).hexdigest()}"\n'
-        f'subject = "{name}"\nroles = ["admin"]\n'
+        f'tenant = "{TENANTS.get(name, "default")}"\nsubject = "{name}"\nroles = ["admin"]\n'
         for name, key in KEYS.items()
     )
     project = tmp_path / "project"
@@ -162,3 +164,20 @@ async def test_node_finds_graph_assistant_thread_and_run_in_its_configuration(
     assert ids.items() <= values["metadata_told"].items()
     assert values["metadata_told"]["origin"] == "assistant"
     assert values["limit_told"] == 33
+
+
+async def test_id_of_another_owner_is_neither_taken_over_nor_told(guarded: InterlockServer) -> None:
+    """O52: whoever creates a thread under a foreign id gets one of its own, and learns nothing."""
+    async with client_of(guarded, "ada") as ada, client_of(guarded, "cleo") as cleo:
+        thread = (await ada.threads.create(metadata={"owner": "ada"}))["thread_id"]
+        await ada.runs.wait(thread, "abc", input={})
+        with pytest.raises(NotFoundError):
+            await cleo.threads.get(thread)
+        with pytest.raises(NotFoundError):
+            await cleo.runs.wait(thread, "abc", input={})
+
+        await cleo.threads.create(thread_id=thread, metadata={"owner": "cleo"})
+        assert (await cleo.threads.get_state(thread))["values"] == {}
+        assert await cleo.runs.list(thread) == []
+        assert (await ada.threads.get(thread))["metadata"] != (await cleo.threads.get(thread))["metadata"]
+        assert len(await ada.runs.list(thread)) == 1

@@ -113,7 +113,7 @@ async def test_run_and_its_first_event_are_committed_together(
             refused = await http.post(f"/threads/{thread}/runs", json={"assistant_id": "abc", "input": {}})
             assert refused.status_code == 500
         finally:
-            admin.execute("ALTER TABLE interlock.event_segments DROP CONSTRAINT no_events")
+            admin.execute("ALTER TABLE interlock.event_segments DROP CONSTRAINT refuse")
     assert await client.runs.list(thread) == []
     assert log_of(module_database_url, thread) == []
     assert last_seq(module_database_url, thread) == 0

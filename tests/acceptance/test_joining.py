@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.schema import StreamMode
 
+from .servers import prepare, running
 from .wire import Frame, frames, read_events
 
 HUMAN: dict[str, Any] = {"messages": [{"type": "human", "content": "hello", "id": "question-1"}]}
@@ -42,6 +45,28 @@ async def test_late_joiner_gets_the_final_values_and_an_end(
     assert during[0].event == "metadata"
     assert during[-1].event == "values"
     assert during[-1].data["messages"][-1]["content"] == "Red lorry, yellow lorry."
+
+
+async def test_join_after_the_retention_time_ends_at_once(
+    module_database_url: str, tmp_path: Path, until: Until
+) -> None:
+    """O06: the events are gone, the answer is still on the thread."""
+    forgetful = prepare(module_database_url, tmp_path, env={"INTERLOCK_EVENTS_RETENTION_S": "1"})
+    with running(forgetful):
+        async with (
+            get_client(url=forgetful.url, api_key=None) as client,
+            httpx.AsyncClient(base_url=forgetful.url, timeout=10) as http,
+        ):
+            thread = (await client.threads.create())["thread_id"]
+            run = await client.runs.create(thread, "abc", input={}, stream_resumable=True)
+            await client.runs.join(thread, run["run_id"])
+            url = f"/threads/{thread}/runs/{run['run_id']}/stream"
+
+            async def is_forgotten() -> bool:
+                return not await read_events(http, url, after="-1")
+
+            await until(is_forgotten, deadline_s=60, every_s=0.5)
+            assert (await client.runs.join(thread, run["run_id"]))["trace"] == ["A", "B", "C"]
 
 
 async def test_reader_goes_on_strictly_after_any_id(client: LangGraphClient, http: httpx.AsyncClient) -> None:
