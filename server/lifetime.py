@@ -1,0 +1,101 @@
+"""One process from start to stop: its loop, its socket, its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from .app import create_app
+from .records.event_log import Hub
+from .resources import open_resources
+from .worker.loop import Worker
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
+    from .runs.catalog import Catalog
+    from .settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_CLOSE_STREAMS_S = 3.0
+"""Time for open responses to end by themselves after a stop signal."""
+_BACKLOG = 2048
+
+
+def serve(
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    bound: socket.socket,
+    worker: bool,
+    certificate: tuple[str, str] | None = None,
+    announce: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve the API, with `worker` execute runs too, until a signal says stop."""
+    app = create_app(settings, catalog, hub=Hub(), worker=worker)
+    certfile, keyfile = certificate or (None, None)
+    config = uvicorn.Config(
+        app,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=settings.log.level == "debug",
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=int(_CLOSE_STREAMS_S),
+        ssl_certfile=certfile,
+        ssl_keyfile=keyfile,
+    )
+    _Server(config, app, announce).run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """Tells the worker to drain as soon as the signal comes, not after the last response."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so once requests are answered."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler
+        """Stop in good order; at the second signal without waiting."""
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+        worker: Worker | None = getattr(self._app.state, "worker", None)
+        if worker is not None:
+            self._loop.call_soon_threadsafe(worker.request_drain)
+
+
+def work(settings: Settings, catalog: Catalog) -> None:
+    """Execute runs, without the API, until a signal says stop."""
+    uvicorn_loop = uvicorn.Config(app="", loop="auto").get_loop_factory()
+    with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
+        runner.run(_work(settings, catalog))
+
+
+async def _work(settings: Settings, catalog: Catalog) -> None:
+    async with open_resources(settings, hub=Hub(), catalog=catalog, name="interlock-work") as resources:
+        worker = Worker(resources)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.request_drain)
+        await worker.run()
