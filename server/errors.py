@@ -35,14 +35,14 @@ class Unauthenticated(ServerError):
 
 
 class Forbidden(ServerError):
-    """Forbidden"""  # noqa: D400 - the text is the wire's (api contract, section 13.2)
+    """Forbidden"""
 
     status = 403
     code = "forbidden"
 
 
 class NotFound(ServerError):
-    """Not Found"""  # noqa: D400 - the text is the wire's (api contract, section 3)
+    """Not Found"""
 
     status = 404
     code = "not_found"
@@ -53,6 +53,13 @@ class Conflicting(ServerError):
 
     status = 409
     code = "conflict"
+
+
+class TooLarge(ServerError):
+    """The request body is too large."""
+
+    status = 413
+    code = "too_large"
 
 
 class Invalid(ServerError):

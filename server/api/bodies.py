@@ -1,0 +1,123 @@
+"""Reads request bodies: JSON whatever the content type says, checked against one model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from ..errors import Invalid, TooLarge
+from .problems import first_fault
+
+MAX_DEPTH = 128
+"""Deepest nesting of a body; more could be read, but not written again by every encoder on the way."""
+
+_UNREADABLE = "Invalid JSON in request body"
+
+
+def body(model: type[BaseModel]) -> Any:
+    """Annotation of a parameter that is the request body: `Annotated[ThreadCreate, body(ThreadCreate)]`."""
+    return Depends(Reader(model, many=False))
+
+
+def bodies(model: type[BaseModel]) -> Any:
+    """Annotation of a parameter that is a list of bodies."""
+    return Depends(Reader(model, many=True))
+
+
+class Reader:
+    """Reads, checks and returns a body; FastAPI calls it for each request."""
+
+    def __init__(self, model: type[BaseModel], *, many: bool) -> None:
+        self.model = model
+        self.many = many
+        bodies_of_model = Annotated[list[model], Field(min_length=1, max_length=1000)]
+        self._adapter: TypeAdapter[Any] = TypeAdapter(bodies_of_model if many else model)
+
+    async def __call__(self, request: Request) -> Any:
+        """The body of a request, as its model."""
+        value = parse(await _read(request, request.app.state.settings.http.max_body_bytes))
+        try:
+            read = self._adapter.validate_python(value)
+        except ValidationError as error:
+            raise first_fault(error) from error
+        _report_unknown(request, read if self.many else [read])
+        return read
+
+
+def reader_of(route: APIRoute) -> Reader | None:
+    """What reads the body of a route, for its description."""
+    calls = (dependency.call for dependency in route.dependant.dependencies)
+    return next((call for call in calls if isinstance(call, Reader)), None)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise TooLarge(f"the request body may have {max_bytes} bytes, this one has {declared}")
+    parts = bytearray()
+    async for part in request.stream():
+        parts += part
+        if len(parts) > max_bytes:
+            raise TooLarge(f"the request body may have {max_bytes} bytes, this one has more")
+    return bytes(parts)
+
+
+def parse(text: bytes) -> Any:
+    """Read JSON. A lone surrogate, which JavaScript writes when it cuts a string, is let through.
+
+    Raises:
+        Invalid: it is not JSON, or nested too deeply.
+    """
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        value = _parse_leniently(text, error)
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise Invalid(f"the request body is nested more than {MAX_DEPTH} levels deep")
+    return value
+
+
+def _parse_leniently(text: bytes, error: orjson.JSONDecodeError) -> Any:
+    if b"\\u" not in text:
+        raise Invalid(_UNREADABLE) from error
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as again:
+        raise Invalid(_UNREADABLE) from again
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        return iter(value.values())
+    if isinstance(value, list):
+        return iter(value)
+    return iter(())
+
+
+def _report_unknown(request: Request, read: list[BaseModel]) -> None:
+    unknown = sorted({name for one in read for name in one.model_extra or ()})
+    if not unknown:
+        return
+    names = ", ".join(name.encode("ascii", "backslashreplace").decode() for name in unknown[:20])
+    if request.app.state.settings.unknown_fields == "refuse":
+        raise Invalid(f"unknown field(s): {names}")
+    request.state.warning = f"unknown field(s) ignored: {names}"

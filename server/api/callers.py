@@ -1,0 +1,61 @@
+"""Who calls a route, and what the call may use: the one dependency that every route has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Path, Request
+
+from ...checkpoints.database import Database
+from ...tools.policy.permissions import Principal
+from ..auth.scope import Action, Resource, Rule, allow
+from ..resources import Resources
+
+ThreadId = Annotated[UUID, Path(description="Id of a thread.")]
+RunId = Annotated[UUID, Path(description="Id of a run.")]
+AssistantId = Annotated[UUID, Path(description="Id of an assistant.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The principal of a request and the resources of the loop that serves it."""
+
+    principal: Principal
+    resources: Resources
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant whose rows the call may touch."""
+        return self.principal.tenant
+
+    @property
+    def database(self) -> Database:
+        """The pool of this loop."""
+        return self.resources.database
+
+    @property
+    def mount_prefix(self) -> str:
+        """What stands before every path."""
+        return self.resources.settings.http.mount_prefix
+
+
+class Guard:
+    """Authenticates a request and holds it against the rule of its route."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    async def __call__(self, request: Request) -> Caller:
+        """Find the caller of a request, or refuse it."""
+        state = request.app.state
+        principal = state.authenticator.authenticate(request.headers)
+        allow(principal, self.rule)
+        await state.tenants.welcome(principal.tenant)
+        return Caller(principal, state.resources)
+
+
+def may(resource: Resource, action: Action) -> Any:
+    """Annotation of the caller of a route that asks for this: `Annotated[Caller, may("threads", "read")]`."""
+    return Depends(Guard(Rule(resource, action)))

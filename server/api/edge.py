@@ -1,0 +1,88 @@
+"""The outermost layer of every request: its id, its clock, and the answer when something broke."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid7
+
+from .problems import unexpected
+
+Observe = Callable[[str, str, int, float], None]
+"""Called with method, route, status and seconds when a response is complete."""
+
+_NOWHERE = "/not-below-the-mount-prefix"
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+
+
+class Edge:
+    """Pure ASGI, so that a stream passes through it byte by byte."""
+
+    def __init__(self, app: ASGIApp, *, observe: Observe, prefix: str) -> None:
+        self._app = app
+        self._observe = observe
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["path"] = _route_path(scope["path"], self._prefix)
+        exchange = _Exchange(scope, send)
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, exchange.send)
+        except Exception as error:
+            if exchange.status is not None:
+                raise
+            await unexpected(error)(scope, receive, exchange.send)
+        finally:
+            structlog.contextvars.unbind_contextvars("request_id")
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self._observe(scope["method"], route, exchange.status or 499, time.perf_counter() - started)
+
+
+class _Exchange:
+    """One request and the headers that its response gets from us."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send: Callable[[Message], Awaitable[None]] = send
+        self.status: int | None = None
+        self.request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = self.request_id
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self.request_id
+            if warning := self._scope["state"].get("warning"):
+                headers["x-interlock-warning"] = warning
+        await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given = value.decode("latin-1")
+            if _REQUEST_ID.match(given):
+                return given
+    return str(uuid7())
+
+
+def _route_path(path: str, prefix: str) -> str:
+    if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+        path = path.removeprefix(prefix) or "/"
+    elif prefix and path != "/ok":
+        return _NOWHERE
+    # Served, not redirected: a redirect makes some clients drop the body of a POST. The console is a
+    # folder, whose slash tells a browser what its relative links mean.
+    return path if path == "/console/" else path.rstrip("/") or "/"

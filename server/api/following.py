@@ -1,0 +1,150 @@
+"""Follows runs for a client: which part of the log it is shown, and what its leaving does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from starlette.responses import Response
+
+from ..domain import Run
+from ..encoding import encode
+from ..errors import NotFound
+from ..records import queue, threads
+from ..runs import cancel, state
+from ..runs.state import Place
+from ..wire.frames import Cursor, Frame
+from ..wire.run_stream import GONE, View, answer, beginning, run_frames
+from .callers import Caller
+from .held import OnLeave, awaited_json, event_stream, place_headers
+
+WHOLE_RUN = "-1"
+"""`Last-Event-ID` of a client that has seen nothing."""
+
+
+def stream_from_start(caller: Caller, run: Run, *, stateless: bool, cancel_on_leave: bool) -> Response:
+    """The whole stream of a run that was just created."""
+    frames = run_frames(caller.resources.event_log, run, View.of(run), after=beginning(run))
+    place = f"/runs/{run.run_id}" if stateless else place_of(run.thread_id, run.run_id)
+    return _stream(caller, frames, place, _on_leave(caller, run, cancel_on_leave))
+
+
+def wait_for(caller: Caller, run: Run, *, cancel_on_leave: bool) -> Response:
+    """What a run comes to."""
+    return awaited_json(
+        _answer(caller, run),
+        http=caller.resources.settings.http,
+        headers=place_headers(place_of(run.thread_id, run.run_id), resume="join", prefix=caller.mount_prefix),
+        on_leave=_on_leave(caller, run, cancel_on_leave),
+    )
+
+
+async def join(caller: Caller, *, thread_id: UUID, run_id: UUID, cancel_on_leave: bool) -> Response:
+    """What an existing run comes to; a run that does not exist is an error inside the answer."""
+    run = await _find(caller, thread_id, run_id)
+    if run is not None:
+        return wait_for(caller, run, cancel_on_leave=cancel_on_leave)
+
+    async def gone() -> bytes:
+        return b'{"__error__":%b}' % GONE
+
+    headers = place_headers(place_of(thread_id, run_id), resume="join", prefix=caller.mount_prefix)
+    return awaited_json(gone(), http=caller.resources.settings.http, headers=headers, on_leave=None)
+
+
+async def join_stream(
+    caller: Caller,
+    *,
+    thread_id: UUID | None,
+    run_id: UUID,
+    last_event_id: str | None,
+    modes: frozenset[str] | None,
+    cancel_on_leave: bool,
+) -> Response:
+    """The stream of an existing run, from where the client stands.
+
+    Without `last_event_id` that is the present; an id that is none of ours shows nothing.
+    """
+    place = f"/runs/{run_id}" if thread_id is None else place_of(thread_id, run_id)
+    run = await _find(caller, thread_id, run_id)
+    if run is None:
+        return _stream(caller, _gone(), place, None)
+    after = await _standing(caller, run, last_event_id)
+    if after is None:
+        return _stream(caller, nothing_more(), place, None)
+    frames = run_frames(caller.resources.event_log, run, View.of(run, only=modes), after=after)
+    return _stream(caller, frames, place, _on_leave(caller, run, cancel_on_leave))
+
+
+def place_of(thread_id: UUID, run_id: UUID) -> str:
+    """Path of a run."""
+    return f"/threads/{thread_id}/runs/{run_id}"
+
+
+def _stream(caller: Caller, frames: AsyncIterator[bytes], place: str, on_leave: OnLeave | None) -> Response:
+    headers = place_headers(place, resume="stream", prefix=caller.mount_prefix)
+    return event_stream(frames, http=caller.resources.settings.http, headers=headers, on_leave=on_leave)
+
+
+async def _find(caller: Caller, thread_id: UUID | None, run_id: UUID) -> Run | None:
+    async with caller.database.connection() as connection:
+        return await queue.get_run(connection, tenant_id=caller.tenant_id, thread_id=thread_id, run_id=run_id)
+
+
+async def _standing(caller: Caller, run: Run, last_event_id: str | None) -> Cursor | None:
+    if last_event_id == WHOLE_RUN:
+        return beginning(run)
+    if last_event_id:
+        return Cursor.parse(last_event_id)
+    async with caller.database.connection() as connection:
+        thread = await threads.get(connection, tenant_id=caller.tenant_id, thread_id=run.thread_id)
+    # Without a thread the run has ended, and its whole log is in the past.
+    return Cursor(thread.last_seq) if thread else None
+
+
+def _on_leave(caller: Caller, run: Run, wanted: bool) -> OnLeave | None:
+    if not wanted:
+        return None
+
+    async def stop() -> None:
+        with contextlib.suppress(NotFound):
+            await cancel.cancel(
+                caller.resources,
+                caller.principal,
+                thread_id=run.thread_id,
+                run_id=run.run_id,
+                reason="the client disconnected",
+            )
+
+    return stop
+
+
+async def _answer(caller: Caller, run: Run) -> bytes:
+    came_to = await answer(caller.resources.event_log, run)
+    if came_to.error is not None:
+        return encode({"__error__": came_to.error})
+    if came_to.values is not None:
+        return came_to.values
+    try:
+        found = await state.read(
+            caller.resources,
+            caller.principal,
+            thread_id=run.thread_id,
+            place=Place(checkpoint_id=came_to.checkpoint_id),
+        )
+    except NotFound:
+        # A stateless run that ended before its first step: its thread is gone, and never had a state.
+        return b"{}"
+    pending = {"__interrupt__": found["interrupts"]} if found["interrupts"] else {}
+    return encode({**found["values"], **pending} if isinstance(found["values"], dict) else found["values"])
+
+
+async def _gone() -> AsyncIterator[bytes]:
+    yield Frame(Cursor(0), "error", GONE).to_bytes(with_id=False)
+
+
+async def nothing_more() -> AsyncIterator[bytes]:
+    """A stream that ends at once."""
+    return
+    yield b""

@@ -1,0 +1,64 @@
+"""The API description: FastAPI's, with the request bodies that `bodies.py` reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
+
+from .bodies import reader_of
+
+_REFERENCE = "#/components/schemas/{model}"
+
+PROBLEM = {
+    "type": "object",
+    "required": ["detail", "code"],
+    "properties": {"detail": {"type": "string"}, "code": {"type": "string"}},
+}
+"""Body of every error."""
+
+
+def describe(app: FastAPI) -> None:
+    """Give the app its description; it is made when first asked for."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _described(app)
+        return app.openapi_schema
+
+    app.openapi = openapi
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    description = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    schemas = description.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = PROBLEM
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in route.methods:
+                operation = description["paths"][route.path_format][method.lower()]
+                _describe_body(operation, route, schemas)
+                _describe_errors(operation)
+    return description
+
+
+def _describe_body(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any]) -> None:
+    reader = reader_of(route)
+    if reader is None:
+        return
+    _, definitions = models_json_schema([(reader.model, "validation")], ref_template=_REFERENCE)
+    schemas.update(definitions.get("$defs", {}))
+    reference = {"$ref": _REFERENCE.format(model=reader.model.__name__)}
+    schema = {"type": "array", "minItems": 1, "items": reference} if reader.many else reference
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _describe_errors(operation: dict[str, Any]) -> None:
+    content = {"application/json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+    operation["responses"].pop("422", None)
+    operation["responses"]["default"] = {"description": "Refused or failed.", "content": content}

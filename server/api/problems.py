@@ -1,0 +1,75 @@
+"""Every refusal and failure as the same JSON: `{"detail": text, "code": word}`."""
+
+from __future__ import annotations
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ...checkpoints.errors import Conflict, DatabaseUnavailable, FenceLost
+from ..errors import Conflicting, Invalid, ServerError, Unavailable
+
+log = structlog.get_logger(__name__)
+
+_IDS = {"thread_id": "thread", "run_id": "run", "assistant_id": "assistant", "review_id": "review"}
+
+
+def problem(error: ServerError) -> Response:
+    """The answer that tells a client what went wrong."""
+    headers = {"retry-after": "1"} if isinstance(error, Unavailable) else None
+    return _render(error.status, error.message, error.code, headers)
+
+
+def unexpected(error: Exception) -> Response:
+    """The answer to a fault of ours: the client learns that it happened, the log learns what."""
+    if isinstance(error, DatabaseUnavailable):
+        log.warning("database_unavailable", error=str(error))
+        return problem(Unavailable())
+    if isinstance(error, Conflict | FenceLost):
+        log.warning("write_conflict", error=str(error))
+        return problem(Conflicting("somebody else changed this at the same time; read it and try again"))
+    log.error("request_failed", exc_info=error)
+    return problem(ServerError("Internal Server Error"))
+
+
+def first_fault(error: RequestValidationError | ValidationError) -> Invalid:
+    """The first fault of a body, a query or a path, in one sentence."""
+    fault = error.errors()[0]
+    place = [str(part) for part in fault["loc"]]
+    if place[:1] == ["path"] and place[-1] in _IDS:
+        return Invalid(f"Invalid {_IDS[place[-1]]} ID: must be a UUID")
+    where = ".".join(place[1:] if place[:1] in (["query"], ["path"], ["header"]) else place)
+    text = fault["msg"].removeprefix("Value error, ")
+    return Invalid(f"{where}: {text}" if where else text)
+
+
+def install(app: FastAPI) -> None:
+    """Render the errors of every route alike."""
+
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ServerError)
+        return problem(error)
+
+    async def malformed(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError | ValidationError)
+        return problem(first_fault(error))
+
+    async def unroutable(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        return _render(error.status_code, error.detail, code, error.headers)
+
+    app.add_exception_handler(ServerError, refused)
+    app.add_exception_handler(RequestValidationError, malformed)
+    app.add_exception_handler(ValidationError, malformed)
+    app.add_exception_handler(HTTPException, unroutable)
+
+
+def _render(status: int, detail: str, code: str, headers: object = None) -> Response:
+    body = orjson.dumps({"detail": detail.encode(errors="replace").decode(), "code": code})
+    given = dict(headers) if isinstance(headers, dict) else None
+    return Response(body, status_code=status, headers=given, media_type="application/json")

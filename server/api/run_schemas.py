@@ -1,0 +1,135 @@
+"""The body of every route that creates a run (api contract, section 5.2), and those of cancelling."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ..domain import Durability, MultitaskStrategy
+from ..runs.admission import RunRequest
+from .schemas import AnyPlace, Body, CommandBody, JsonObject, Name, Text
+
+StreamMode = Literal[
+    "values",
+    "updates",
+    "messages",
+    "messages-tuple",
+    "tasks",
+    "checkpoints",
+    "debug",
+    "events",
+    "custom",
+    "tools",
+]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+StreamModes = Annotated[list[StreamMode], BeforeValidator(_as_list)]
+Nodes = Literal["*"] | list[Text]
+
+IGNORED = ("feedback_keys", "langsmith_tracer", "strict_resume")
+"""Fields that say something only to services that Interlock does not call; a warning names them."""
+
+
+class RunConfig(Body):
+    """Settings of one run, over those of its assistant."""
+
+    tags: list[Text] | None = None
+    recursion_limit: int | None = None
+    configurable: dict[str, Any] | None = None
+    metadata: JsonObject | None = None
+    budget: JsonObject | None = None
+    """Limits of this run: `steps`, `model_calls`, `tool_calls`, `tokens`, `seconds`."""
+
+    def given(self) -> dict[str, Any]:
+        """What was given, other keys too: LangGraph knows more of them than the wire names."""
+        named = {name: getattr(self, name) for name in self.model_fields_set}
+        return named | (self.model_extra or {})
+
+
+class RunCreate(Body):
+    """A run to create."""
+
+    assistant_id: Name
+    """A UUID, or the name of a graph."""
+    input: Any = None
+    """Null continues from the checkpoint."""
+    command: CommandBody | None = None
+    """Wins over `input`."""
+    metadata: JsonObject = Field(default_factory=dict)
+    config: RunConfig = RunConfig()
+    context: dict[str, Any] | None = None
+    checkpoint: AnyPlace | None = None
+    checkpoint_id: Text | None = None
+    interrupt_before: Nodes | None = None
+    interrupt_after: Nodes | None = None
+    stream_mode: StreamModes = Field(default_factory=lambda: ["values"])
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    durability: Durability | None = None
+    checkpoint_during: bool | None = None
+    """Older spelling: false is durability `exit`."""
+    multitask_strategy: MultitaskStrategy = "enqueue"
+    if_not_exists: Literal["reject", "create"] = "reject"
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    on_completion: Literal["delete", "keep", "complete", "continue"] = "delete"
+    """What becomes of the thread of a stateless run; the last two spellings, of older clients, delete."""
+    after_seconds: Annotated[float, Field(ge=0, le=315_360_000)] = 0
+    webhook: Text | None = None
+    feedback_keys: list[Text] | None = None
+    langsmith_tracer: dict[str, Any] | None = None
+    strict_resume: bool | None = None
+
+    @model_validator(mode="after")
+    def _supported(self) -> Self:
+        if self.webhook:
+            raise ValueError("`webhook` is not supported; poll the run, or join it")
+        return self
+
+    def request(self, *, thread_id: UUID | None, idempotency_key: str | None) -> RunRequest:
+        """As admission takes it."""
+        return RunRequest(
+            assistant_id=self.assistant_id,
+            thread_id=thread_id,
+            if_not_exists=self.if_not_exists,
+            input=self.input,
+            command=self.command.given() if self.command else None,
+            config=self.config.given(),
+            context=self.context,
+            metadata=self.metadata,
+            checkpoint=self.checkpoint.given() if self.checkpoint else None,
+            checkpoint_id=self.checkpoint_id,
+            interrupt_before=self.interrupt_before,
+            interrupt_after=self.interrupt_after,
+            stream_mode=self.stream_mode or ["values"],
+            stream_subgraphs=self.stream_subgraphs,
+            stream_resumable=self.stream_resumable,
+            durability=self.durability,
+            checkpoint_during=self.checkpoint_during,
+            multitask_strategy=self.multitask_strategy,
+            after_seconds=self.after_seconds,
+            on_completion="keep" if self.on_completion == "keep" else "delete",
+            feedback_keys=self.feedback_keys,
+            idempotency_key=idempotency_key,
+        )
+
+
+class CancelMany(Body):
+    """Runs to stop: the named ones of a thread, or all that have a status."""
+
+    thread_id: UUID | None = None
+    run_ids: Annotated[list[UUID], Field(min_length=1, max_length=1000)] | None = None
+    status: Literal["pending", "running", "all"] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.status is not None and (self.thread_id or self.run_ids):
+            raise ValueError("give either `status`, or `thread_id` with `run_ids`, not both")
+        if self.status is None and not (self.thread_id and self.run_ids):
+            raise ValueError("give `status`, or `thread_id` with `run_ids`")
+        return self

@@ -1,0 +1,139 @@
+"""Runs on a thread over HTTP (api contract, section 5.1)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response
+
+from ..domain import CancelAction, RunStatus
+from ..runs import admission, cancel, reading
+from .bodies import body
+from .callers import Caller, RunId, ThreadId, may
+from .following import join, place_of, stream_from_start, wait_for
+from .held import place_headers
+from .run_schemas import RunCreate
+from .shapes import json_response, nothing, run_shape, selected
+
+router = APIRouter(prefix="/threads/{thread_id}/runs", tags=["runs"])
+
+MayRun = Annotated[Caller, may("threads", "create_run")]
+MayRead = Annotated[Caller, may("threads", "read")]
+Wanted = Annotated[RunCreate, body(RunCreate)]
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=255, description="The same key and body give the same run again.")
+]
+RunField = Literal[
+    "run_id",
+    "thread_id",
+    "assistant_id",
+    "created_at",
+    "updated_at",
+    "metadata",
+    "status",
+    "kwargs",
+    "multitask_strategy",
+    "langsmith_session_name",
+    "cancel_reason",
+]
+
+
+@router.post("")
+async def create_run(
+    caller: MayRun, thread_id: ThreadId, wanted: Wanted, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Start a run in the background."""
+    request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
+    run = await admission.admit(caller.resources, caller.principal, request)
+    headers = place_headers(place_of(thread_id, run.run_id), prefix=caller.mount_prefix)
+    return json_response(run_shape(run), headers=headers)
+
+
+@router.post("/stream")
+async def stream_run(
+    caller: MayRun, thread_id: ThreadId, wanted: Wanted, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Start a run and follow it."""
+    request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
+    run = await admission.admit(caller.resources, caller.principal, request)
+    return stream_from_start(caller, run, stateless=False, cancel_on_leave=wanted.on_disconnect == "cancel")
+
+
+@router.post("/wait")
+async def wait_run(
+    caller: MayRun, thread_id: ThreadId, wanted: Wanted, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Start a run and wait for its values."""
+    request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
+    run = await admission.admit(caller.resources, caller.principal, request)
+    return wait_for(caller, run, cancel_on_leave=wanted.on_disconnect == "cancel")
+
+
+@router.get("")
+async def list_runs(
+    caller: MayRead,
+    thread_id: ThreadId,
+    limit: Annotated[int, Query(ge=0, le=1000)] = 10,
+    offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    status: Annotated[RunStatus | None, Query()] = None,
+    select: Annotated[list[RunField] | None, Query()] = None,
+) -> Response:
+    """Runs of a thread, newest first."""
+    found = await reading.runs_of_thread(
+        caller.resources,
+        tenant_id=caller.tenant_id,
+        thread_id=thread_id,
+        status=status,
+        limit=limit,
+        offset=offset,
+    )
+    return json_response([selected(run_shape(run), select) for run in found])
+
+
+@router.get("/{run_id}")
+async def get_run(caller: MayRead, thread_id: ThreadId, run_id: RunId) -> Response:
+    """One run."""
+    found = await reading.run(
+        caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, run_id=run_id
+    )
+    return json_response(run_shape(found))
+
+
+@router.delete("/{run_id}", status_code=204)
+async def delete_run(
+    caller: Annotated[Caller, may("threads", "delete")], thread_id: ThreadId, run_id: RunId
+) -> Response:
+    """Delete a run, stopping it first; what it wrote to the thread stays."""
+    await cancel.delete(caller.resources, caller.principal, thread_id=thread_id, run_id=run_id)
+    return nothing()
+
+
+@router.get("/{run_id}/join")
+async def join_run(
+    caller: MayRead,
+    thread_id: ThreadId,
+    run_id: RunId,
+    cancel_on_disconnect: Annotated[bool, Query()] = False,
+) -> Response:
+    """Wait for the values of a run."""
+    return await join(caller, thread_id=thread_id, run_id=run_id, cancel_on_leave=cancel_on_disconnect)
+
+
+@router.post("/{run_id}/cancel", status_code=202)
+async def cancel_run(
+    caller: Annotated[Caller, may("threads", "update")],
+    thread_id: ThreadId,
+    run_id: RunId,
+    wait: Annotated[bool, Query()] = False,
+    action: Annotated[CancelAction, Query()] = "interrupt",
+    reason: Annotated[str | None, Query(max_length=1000)] = None,
+) -> Response:
+    """Stop a run. It has stopped when the answer comes; without `wait` the answer has no body."""
+    await cancel.cancel(
+        caller.resources, caller.principal, thread_id=thread_id, run_id=run_id, action=action, reason=reason
+    )
+    if not wait:
+        return nothing(202)
+    headers = place_headers(place_of(thread_id, run_id), resume="join", prefix=caller.mount_prefix)
+    return json_response({}, headers=headers)

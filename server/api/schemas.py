@@ -1,0 +1,323 @@
+"""Request bodies: the wire's names and limits, used by every route that takes such a body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ..records.assistants import AssistantOrder
+from ..records.paging import SortOrder
+from ..records.threads import ThreadOrder
+from ..runs.state import Place, Update
+
+ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
+
+
+class Body(BaseModel):
+    """A request body. Fields that it does not know are kept aside, to be reported."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    null_is_absent: ClassVar[bool] = True
+    """Whether a field that is null counts as left out: many clients write every field they have."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if cls.null_is_absent and isinstance(given, dict):
+            return {name: value for name, value in given.items() if value is not None}
+        return given
+
+
+def storable(value: Any) -> Any:
+    """Let through what a `jsonb` column can hold exactly.
+
+    Raises:
+        ValueError: some text in it holds a NUL character or half of a surrogate pair.
+    """
+    for text in _texts(value):
+        if "\x00" in text:
+            raise ValueError("text must not hold the NUL character")
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError("text must not hold half of a surrogate pair")
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for name, inner in value.items():
+                yield name
+                yield from _texts(inner)
+        case list():
+            for inner in value:
+                yield from _texts(inner)
+        case _:
+            return
+
+
+Text = Annotated[str, AfterValidator(storable)]
+Name = Annotated[Text, Field(min_length=1, max_length=255)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(storable)]
+Limit = Annotated[int, Field(ge=1, le=1000)]
+Offset = Annotated[int, Field(ge=0, le=2**62)]
+MetadataFilter = JsonObject | None
+
+
+def _graphless(value: Any) -> Any:
+    # JavaScript clients send `{"graph_id": undefined}`, which some of them write as null.
+    if isinstance(value, dict) and value.get("graph_id", "") is None:
+        return {name: inner for name, inner in value.items() if name != "graph_id"}
+    return value
+
+
+ThreadMetadata = Annotated[JsonObject, BeforeValidator(_graphless)]
+
+# --- assistants ----------------------------------------------------------------------------------
+
+AssistantField = Literal[
+    "assistant_id",
+    "graph_id",
+    "name",
+    "description",
+    "config",
+    "context",
+    "created_at",
+    "updated_at",
+    "metadata",
+    "version",
+]
+
+
+class AssistantCreate(Body):
+    """A new assistant."""
+
+    graph_id: Name
+    assistant_id: UUID | None = None
+    config: JsonObject = Field(default_factory=dict)
+    context: JsonObject = Field(default_factory=dict)
+    metadata: JsonObject = Field(default_factory=dict)
+    name: Name | None = None
+    description: Text | None = None
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+
+
+class AssistantPatch(Body):
+    """Changes that make the next version of an assistant; what is left out stays."""
+
+    null_is_absent: ClassVar[bool] = False
+
+    graph_id: Name | None = None
+    config: JsonObject | None = None
+    context: JsonObject | None = None
+    metadata: JsonObject | None = None
+    name: Name | None = None
+    description: Text | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """What the request names; null means "as before", but for the description, which it empties."""
+        named = {
+            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
+        }
+        return {name: value for name, value in named.items() if value is not None or name == "description"}
+
+
+class AssistantCount(Body):
+    """Which assistants."""
+
+    metadata: MetadataFilter = None
+    graph_id: Text | None = None
+    name: Text | None = None
+
+
+class AssistantSearch(AssistantCount):
+    """Which assistants, in which order, and which page of them."""
+
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: AssistantOrder | None = None
+    sort_order: SortOrder | None = None
+    select: list[AssistantField] | None = None
+
+
+class VersionSearch(Body):
+    """Which versions of an assistant."""
+
+    metadata: MetadataFilter = None
+    limit: Limit = 10
+    offset: Offset = 0
+
+
+class VersionChoice(Body):
+    """The version to return to."""
+
+    version: Annotated[int, Field(ge=1, lt=2**31)]
+
+
+# --- threads -------------------------------------------------------------------------------------
+
+ThreadField = Literal[
+    "thread_id",
+    "created_at",
+    "updated_at",
+    "state_updated_at",
+    "metadata",
+    "config",
+    "context",
+    "status",
+    "values",
+    "interrupts",
+    "error",
+]
+
+
+class CommandBody(Body):
+    """What re-enters a thread."""
+
+    resume: Any = None
+    update: dict[str, Any] | list[Any] | None = None
+    goto: str | dict[str, Any] | list[str | dict[str, Any]] | None = None
+    """A node, `{"node", "input"}`, or a list of those."""
+
+    def given(self) -> dict[str, Any]:
+        """The parts that were given."""
+        return {
+            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
+        }
+
+
+class SuperstepUpdate(Body):
+    """What one node would have written."""
+
+    values: Any = None
+    command: CommandBody | None = None
+    as_node: Name
+
+    def update(self) -> Update:
+        """As the rules of state take it."""
+        command = self.command.given() if self.command else None
+        return Update(values=self.values, command=command, as_node=self.as_node)
+
+
+class Superstep(Body):
+    """Updates that happen together."""
+
+    updates: Annotated[list[SuperstepUpdate], Field(min_length=1)]
+
+
+class ThreadCreate(Body):
+    """A new thread, with the state it begins with."""
+
+    thread_id: UUID | None = None
+    metadata: ThreadMetadata = Field(default_factory=dict)
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+    supersteps: list[Superstep] | None = None
+
+    def updates(self) -> list[list[Update]]:
+        """The supersteps as the rules of state take them."""
+        return [[one.update() for one in step.updates] for step in self.supersteps or ()]
+
+
+class ThreadPatch(Body):
+    """What to merge into a thread's metadata."""
+
+    metadata: ThreadMetadata = Field(default_factory=dict)
+
+
+class ThreadCount(Body):
+    """Which threads."""
+
+    metadata: MetadataFilter = None
+    values: MetadataFilter = None
+    status: ThreadStatus | None = None
+
+
+class ThreadSearch(ThreadCount):
+    """Which threads, in which order, and which page of them."""
+
+    ids: list[UUID] | None = None
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: ThreadOrder | None = None
+    sort_order: SortOrder | None = None
+    select: list[ThreadField] | None = None
+    extract: dict[str, str] | None = None
+    """Alias → path below `values`, `metadata`, `config` or `interrupts`: `values.messages[-1].content`."""
+
+
+class ThreadPrune(Body):
+    """Threads to delete, or to cut down to their last state."""
+
+    thread_ids: Annotated[list[UUID], Field(max_length=1000)]
+    strategy: Literal["delete", "keep_latest"] = "delete"
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+class CheckpointPlace(Body):
+    """A checkpoint of a thread, as a state shows it; without an id the latest one."""
+
+    thread_id: Text | None = None
+    checkpoint_ns: Text = ""
+    checkpoint_id: Text | None = None
+    checkpoint_map: JsonObject | None = None
+
+    def place(self) -> Place:
+        """As the rules of state take it."""
+        return Place(
+            checkpoint_id=self.checkpoint_id,
+            checkpoint_ns=self.checkpoint_ns,
+            checkpoint_map=self.checkpoint_map,
+        )
+
+
+def _unwrapped(value: Any) -> Any:
+    # Clients name a place as an id, as a checkpoint, or as a config with one inside.
+    if isinstance(value, str):
+        return {"checkpoint_id": value}
+    if isinstance(value, dict) and isinstance(value.get("configurable"), dict):
+        return value["configurable"]
+    return value
+
+
+AnyPlace = Annotated[CheckpointPlace, BeforeValidator(_unwrapped)]
+
+
+class StateRead(Body):
+    """Which state of a thread."""
+
+    checkpoint: AnyPlace = CheckpointPlace()
+    subgraphs: bool = False
+    select: list[str] | None = None
+
+
+class StateWrite(Body):
+    """What to write into a thread, and as which node."""
+
+    values: Any = None
+    as_node: Text | None = None
+    checkpoint: AnyPlace | None = None
+    checkpoint_id: Text | None = None
+
+    def place(self) -> Place:
+        """Where the new checkpoint branches off."""
+        place = (self.checkpoint or CheckpointPlace()).place()
+        return replace(place, checkpoint_id=self.checkpoint_id) if self.checkpoint_id else place
+
+
+class HistorySearch(Body):
+    """Which states of a thread."""
+
+    limit: Limit = 1
+    before: AnyPlace | None = None
+    metadata: MetadataFilter = None
+    checkpoint: AnyPlace = CheckpointPlace()
+    """The sub-graph whose states are wanted, by `checkpoint_ns`."""
+    select: list[str] | None = None

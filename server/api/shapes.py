@@ -1,0 +1,95 @@
+"""Records as the wire shows them (api contract, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from ..domain import Assistant, Run, Thread
+
+JsonObject = dict[str, Any]
+
+
+def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer; dates, UUIDs and prepared fragments may be inside."""
+    body = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    return Response(body, status_code=status, headers=dict(headers or {}), media_type="application/json")
+
+
+def page_response(items: list[JsonObject], *, total: int, offset: int) -> Response:
+    """A page of a search, with the headers that clients page by."""
+    headers = {"x-pagination-total": str(total)}
+    if offset + len(items) < total and items:
+        headers["x-pagination-next"] = str(offset + len(items))
+    return json_response(items, headers=headers)
+
+
+def nothing(status: int = 204) -> Response:
+    """An answer without a body."""
+    return Response(status_code=status)
+
+
+def selected(shape: JsonObject, fields: Collection[str] | None) -> JsonObject:
+    """Only the named fields; all of them when none is named."""
+    return shape if not fields else {name: shape[name] for name in fields if name in shape}
+
+
+def assistant_shape(assistant: Assistant) -> JsonObject:
+    """An assistant."""
+    return {
+        "assistant_id": assistant.assistant_id,
+        "graph_id": assistant.graph_id,
+        "name": assistant.name,
+        "description": assistant.description,
+        "version": assistant.version,
+        "config": assistant.config,
+        "context": assistant.context,
+        "metadata": assistant.metadata,
+        "created_at": assistant.created_at,
+        "updated_at": assistant.updated_at,
+    }
+
+
+def version_shape(version: Assistant) -> JsonObject:
+    """One version of an assistant: it never changes, so it has no time of change."""
+    shape = assistant_shape(version)
+    del shape["updated_at"]
+    return shape
+
+
+def thread_shape(thread: Thread) -> JsonObject:
+    """A thread. `interrupts` is always there: inboxes read it unasked."""
+    return {
+        "thread_id": thread.thread_id,
+        "created_at": thread.created_at,
+        "updated_at": thread.updated_at,
+        "state_updated_at": thread.state_updated_at,
+        "metadata": thread.metadata,
+        "status": thread.status,
+        "config": thread.config,
+        "values": thread.values,
+        "interrupts": thread.interrupts,
+        "error": thread.error,
+    }
+
+
+def run_shape(run: Run) -> JsonObject:
+    """A run, with the request that made it as `kwargs`."""
+    shape = {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_id,
+        "created_at": run.created_at,
+        "updated_at": run.updated_at,
+        "metadata": run.metadata,
+        "status": run.status,
+        "kwargs": run.kwargs,
+        "multitask_strategy": run.multitask_strategy,
+        "langsmith_session_name": None,
+    }
+    if run.cancel_reason is not None:
+        shape["cancel_reason"] = run.cancel_reason
+    return shape

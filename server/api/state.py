@@ -1,0 +1,126 @@
+"""The state of threads over HTTP (api contract, section 4)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from ..encoding import encode
+from ..runs import state
+from ..runs.state import Place, Update
+from .bodies import body
+from .callers import Caller, ThreadId, may
+from .schemas import HistorySearch, Limit, StateRead, StateWrite
+from .shapes import selected
+
+router = APIRouter(prefix="/threads/{thread_id}", tags=["threads"])
+
+MayRead = Annotated[Caller, may("threads", "read")]
+Select = Annotated[list[str] | None, Query(description="Fields of the state that are wanted.")]
+
+
+@router.get("/state")
+async def get_state(
+    caller: MayRead,
+    thread_id: ThreadId,
+    subgraphs: Annotated[bool, Query()] = False,
+    select: Select = None,
+) -> Response:
+    """The present state."""
+    return await _state(caller, thread_id, Place(), subgraphs=subgraphs, select=select)
+
+
+@router.get("/state/{checkpoint_id}")
+async def get_state_at(
+    caller: MayRead,
+    thread_id: ThreadId,
+    checkpoint_id: str,
+    subgraphs: Annotated[bool, Query()] = False,
+    select: Select = None,
+) -> Response:
+    """The state at a checkpoint; without values when there is no such checkpoint."""
+    place = Place(checkpoint_id=checkpoint_id)
+    return await _state(caller, thread_id, place, subgraphs=subgraphs, select=select)
+
+
+@router.post("/state/checkpoint")
+async def get_state_of(
+    caller: MayRead, thread_id: ThreadId, wanted: Annotated[StateRead, body(StateRead)]
+) -> Response:
+    """The state at a checkpoint, also of a sub-graph."""
+    place = wanted.checkpoint.place()
+    return await _state(caller, thread_id, place, subgraphs=wanted.subgraphs, select=wanted.select)
+
+
+@router.post("/state")
+async def update_state(
+    caller: Annotated[Caller, may("threads", "update")],
+    thread_id: ThreadId,
+    wanted: Annotated[StateWrite, body(StateWrite)],
+) -> Response:
+    """Write into a thread that no run is on."""
+    checkpoint = await state.update(
+        caller.resources,
+        caller.principal,
+        thread_id=thread_id,
+        updates=[[Update(values=wanted.values, as_node=wanted.as_node)]],
+        place=wanted.place(),
+    )
+    return _encoded(
+        {
+            "checkpoint": checkpoint,
+            "configurable": checkpoint,
+            "checkpoint_id": checkpoint.get("checkpoint_id"),
+        }
+    )
+
+
+@router.get("/history")
+async def get_history(
+    caller: MayRead,
+    thread_id: ThreadId,
+    limit: Annotated[Limit, Query()] = 1,
+    before: Annotated[str | None, Query()] = None,
+) -> Response:
+    """States of a thread, newest first."""
+    return _encoded(
+        await state.history(
+            caller.resources,
+            caller.principal,
+            thread_id=thread_id,
+            limit=limit,
+            before=Place(checkpoint_id=before) if before else None,
+        )
+    )
+
+
+@router.post("/history")
+async def search_history(
+    caller: MayRead, thread_id: ThreadId, wanted: Annotated[HistorySearch, body(HistorySearch)]
+) -> Response:
+    """States of a thread or of one of its sub-graphs, newest first."""
+    states = await state.history(
+        caller.resources,
+        caller.principal,
+        thread_id=thread_id,
+        limit=wanted.limit,
+        before=wanted.before.place() if wanted.before else None,
+        metadata=wanted.metadata,
+        checkpoint_ns=wanted.checkpoint.checkpoint_ns,
+    )
+    return _encoded([selected(one, wanted.select) for one in states])
+
+
+async def _state(
+    caller: Caller, thread_id: ThreadId, place: Place, *, subgraphs: bool, select: list[str] | None
+) -> Response:
+    found = await state.read(
+        caller.resources, caller.principal, thread_id=thread_id, place=place, subgraphs=subgraphs
+    )
+    return _encoded(selected(found, select))
+
+
+def _encoded(value: Any) -> Response:
+    return Response(encode(value), media_type="application/json")

@@ -1,0 +1,103 @@
+"""The long-term store over HTTP (api contract, section 10): the one that graphs write to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from langgraph.store.base import Item, ListNamespacesOp, MatchCondition, SearchOp
+from starlette.responses import Response
+
+from ...checkpoints.store import PostgresStore, conditions_of
+from ..errors import BadRequest, Invalid
+from .bodies import body
+from .callers import Caller, may
+from .shapes import JsonObject, json_response, nothing
+from .store_schemas import ItemKey, ItemPut, ItemSearch, NamespaceSearch, named_namespace
+
+router = APIRouter(prefix="/store", tags=["store"])
+
+MaySearch = Annotated[Caller, may("store", "search")]
+
+
+@router.put("/items", status_code=204)
+async def put_item(
+    caller: Annotated[Caller, may("store", "create")], wanted: Annotated[ItemPut, body(ItemPut)]
+) -> Response:
+    """Store an item, over an older one with its key."""
+    await _store(caller).aput(
+        wanted.writable_namespace(), wanted.key, wanted.value, index=wanted.index, ttl=wanted.ttl
+    )
+    return nothing()
+
+
+@router.get("/items")
+async def get_item(
+    caller: Annotated[Caller, may("store", "read")],
+    key: Annotated[str, Query()] = "",
+    namespace: Annotated[str, Query(description="Labels joined by dots.")] = "",
+    refresh_ttl: Annotated[bool | None, Query()] = None,
+) -> Response:
+    """One item, or null."""
+    if not key:
+        raise BadRequest("Key is required")
+    found = await _store(caller).aget(named_namespace(namespace), key, refresh_ttl=refresh_ttl)
+    return json_response(item_shape(found) if found else None)
+
+
+@router.delete("/items", status_code=204)
+async def delete_item(
+    caller: Annotated[Caller, may("store", "delete")], wanted: Annotated[ItemKey, body(ItemKey)]
+) -> Response:
+    """Delete an item; nothing happens when there is none."""
+    await _store(caller).adelete(tuple(wanted.namespace), wanted.key)
+    return nothing()
+
+
+@router.post("/items/search")
+async def search_items(caller: MaySearch, wanted: Annotated[ItemSearch, body(ItemSearch)]) -> Response:
+    """Items below a namespace, last changed first."""
+    _check_filter(wanted.filter or {})
+    refresh = True if wanted.refresh_ttl is None else wanted.refresh_ttl
+    op = SearchOp(
+        tuple(wanted.namespace_prefix), wanted.filter, wanted.limit, wanted.offset, wanted.query, refresh
+    )
+    [found] = await _store(caller).abatch([op])
+    return json_response({"items": [item_shape(item) | {"score": item.score} for item in found]})
+
+
+@router.post("/namespaces")
+async def list_namespaces(
+    caller: MaySearch, wanted: Annotated[NamespaceSearch, body(NamespaceSearch)]
+) -> Response:
+    """Namespaces in use."""
+    conditions = tuple(
+        MatchCondition(kind, tuple(path))
+        for kind, path in (("prefix", wanted.prefix), ("suffix", wanted.suffix))
+        if path
+    )
+    op = ListNamespacesOp(conditions, wanted.max_depth, wanted.limit, wanted.offset)
+    [found] = await _store(caller).abatch([op])
+    return json_response({"namespaces": found})
+
+
+def item_shape(item: Item) -> JsonObject:
+    """An item of the store."""
+    return {
+        "namespace": list(item.namespace),
+        "key": item.key,
+        "value": item.value,
+        "created_at": item.created_at,
+        "updated_at": item.updated_at,
+    }
+
+
+def _store(caller: Caller) -> PostgresStore:
+    return PostgresStore(caller.database, tenant_id=caller.tenant_id)
+
+
+def _check_filter(wanted: JsonObject) -> None:
+    try:
+        list(conditions_of(wanted))
+    except ValueError as error:
+        raise Invalid(f"filter: {error}") from error

@@ -1,0 +1,81 @@
+"""Request bodies of the store."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ..errors import BadRequest, Invalid
+from .schemas import Body, JsonObject, Limit, Offset, Text
+
+RESERVED_ROOT = "langgraph"
+"""First label that LangGraph keeps for itself."""
+
+Labels = list[Text]
+Key = Annotated[Text, Field(min_length=1, max_length=1024)]
+
+
+class ItemKey(Body):
+    """Names one item."""
+
+    namespace: Labels = Field(default_factory=list)
+    key: Key
+
+    def writable_namespace(self) -> tuple[str, ...]:
+        """The namespace, if an item may be stored there.
+
+        Raises:
+            BadRequest: it is empty or reserved.
+            Invalid: a label is empty or holds a dot, so that it could not be named in a query.
+        """
+        if not self.namespace:
+            raise BadRequest("Namespace cannot be empty")
+        if self.namespace[0] == RESERVED_ROOT:
+            raise BadRequest(f"Root label for namespace cannot be {RESERVED_ROOT!r}")
+        for label in self.namespace:
+            if not label or "." in label:
+                raise Invalid(f"Namespace labels cannot be empty or contain periods, this one is {label!r}")
+        return tuple(self.namespace)
+
+
+class ItemPut(ItemKey):
+    """An item to store."""
+
+    value: dict[str, Any]
+    index: Literal[False] | list[Text] | None = None
+    ttl: Annotated[float, Field(gt=0, le=5_256_000)] | None = None
+    """Minutes after which it is gone, counted anew from each read."""
+
+
+class ItemSearch(Body):
+    """Which items."""
+
+    namespace_prefix: Labels = Field(default_factory=list)
+    filter: JsonObject | None = None
+    limit: Limit = 10
+    offset: Offset = 0
+    query: Text | None = None
+    refresh_ttl: bool | None = None
+
+
+class NamespaceSearch(Body):
+    """Which namespaces; `*` stands for any one label."""
+
+    prefix: Labels | None = None
+    suffix: Labels | None = None
+    max_depth: Annotated[int, Field(ge=1, le=100)] | None = None
+    limit: Limit = 100
+    offset: Offset = 0
+
+
+def named_namespace(text: str) -> tuple[str, ...]:
+    """The namespace that a query names with dots.
+
+    Raises:
+        Invalid: it is empty or has an empty label; nothing can be stored there.
+    """
+    labels = tuple(text.split("."))
+    if not all(labels):
+        raise Invalid(f"namespace: labels cannot be empty in {text!r}")
+    return labels

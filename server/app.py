@@ -1,0 +1,143 @@
+"""Wires the HTTP API: opens resources, mounts the routers, returns the app. No logic."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from ..checkpoints import migrate
+from .api import (
+    assistants,
+    console,
+    problems,
+    reviews,
+    runs,
+    state,
+    stateless,
+    store,
+    streams,
+    system,
+    threads,
+)
+from .api.edge import Edge
+from .api.metrics import HttpMetrics
+from .api.openapi import describe
+from .auth.authenticate import Authenticator
+from .records.event_log import Hub
+from .resources import Resources, open_resources
+from .runs.assistants import Tenants
+from .runs.catalog import Catalog
+from .settings import HttpSettings, Settings
+from .worker.loop import Worker
+
+log = structlog.get_logger(__name__)
+
+EXPOSED_HEADERS = (
+    "content-location",
+    "location",
+    "retry-after",
+    "x-interlock-warning",
+    "x-pagination-next",
+    "x-pagination-total",
+    "x-request-id",
+)
+"""Response headers that scripts of other origins may read; without the first two no stream is resumed."""
+
+
+def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) -> FastAPI:
+    """The API as an ASGI app; with `worker` it also executes runs.
+
+    Its lifespan needs a database whose schema is the one of this release.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(migrate.verify, settings.database.direct_url or settings.database.url)
+        async with AsyncExitStack() as stack:
+            resources = await stack.enter_async_context(open_resources(settings, hub=hub, catalog=catalog))
+            app.state.resources = resources
+            app.state.tenants = Tenants(resources.database, catalog)
+            for tenant_id in sorted(app.state.authenticator.tenants):
+                await app.state.tenants.welcome(tenant_id)
+            if worker:
+                app.state.worker = await stack.enter_async_context(_working(resources))
+            yield
+
+    app = FastAPI(
+        title="Interlock",
+        version=version("interlock"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.settings = settings
+    app.state.authenticator = Authenticator(settings.auth.api_keys)
+    app.state.metrics = HttpMetrics()
+    problems.install(app)
+    _include_routers(app, settings.http)
+    describe(app)
+    app.add_middleware(Edge, observe=app.state.metrics.observe, prefix=settings.http.mount_prefix)
+    _allow_origins(app, settings.http)
+    return app
+
+
+@asynccontextmanager
+async def _working(resources: Resources) -> AsyncIterator[Worker]:
+    """A worker on this loop, drained on leaving."""
+    worker = Worker(resources)
+    running = asyncio.create_task(worker.run(), name="worker")
+    running.add_done_callback(_end_process_with_worker)
+    try:
+        yield worker
+    finally:
+        worker.request_drain()
+        await running
+
+
+def _end_process_with_worker(running: asyncio.Task[None]) -> None:
+    # A process that takes runs and executes none is worse than one that is restarted.
+    if not running.cancelled() and (error := running.exception()) is not None:
+        log.critical("worker_failed", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _include_routers(app: FastAPI, http: HttpSettings) -> None:
+    if not http.disable_meta:
+        app.include_router(system.router)
+    if not http.disable_assistants:
+        app.include_router(assistants.router)
+    if not http.disable_threads:
+        app.include_router(threads.router)
+        app.include_router(state.router)
+        app.include_router(reviews.router)
+    if not http.disable_runs:
+        app.include_router(runs.router)
+        app.include_router(stateless.router)
+        app.include_router(streams.router)
+    if not http.disable_store:
+        app.include_router(store.router)
+    if not http.disable_console:
+        console.mount(app)
+
+
+def _allow_origins(app: FastAPI, http: HttpSettings) -> None:
+    cors = http.cors
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=cors.allow_origins,
+        allow_origin_regex=cors.allow_origin_regex,
+        allow_methods=cors.allow_methods,
+        allow_headers=cors.allow_headers,
+        allow_credentials=cors.allow_credentials,
+        expose_headers=sorted({*EXPOSED_HEADERS, *cors.expose_headers}),
+        max_age=cors.max_age,
+        allow_private_network=True,
+    )

@@ -1,0 +1,55 @@
+"""From the credentials of a request to a principal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from ...tools.policy.permissions import Principal
+from ..errors import Unauthenticated
+from ..settings import ApiKey
+
+ANONYMOUS = Principal(tenant="default", subject="anonymous", roles=frozenset({"admin"}))
+"""Everybody, on a server that asks for no credentials."""
+
+
+class Authenticator:
+    """Knows the API keys; without any, everybody is `ANONYMOUS`."""
+
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        # Looked up by digest, so the time it takes tells nothing about the secret.
+        self._principals = {
+            bytes.fromhex(key.sha256): Principal(
+                tenant=key.tenant, subject=key.subject, roles=frozenset(key.roles)
+            )
+            for key in keys
+        }
+
+    @property
+    def tenants(self) -> frozenset[str]:
+        """Tenants that are known before any request."""
+        known = {principal.tenant for principal in self._principals.values()}
+        return frozenset(known or {ANONYMOUS.tenant})
+
+    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """Find who sent the headers. An empty credential counts as none.
+
+        Raises:
+            Unauthenticated: keys are required, and none or a wrong one was given.
+        """
+        if not self._principals:
+            return ANONYMOUS
+        credential = _credential(headers)
+        if not credential:
+            raise Unauthenticated("an API key is required; send it as `x-api-key` or `Authorization: Bearer`")
+        principal = self._principals.get(hashlib.sha256(credential.encode()).digest())
+        if principal is None:
+            raise Unauthenticated("the API key is not valid")
+        return principal
+
+
+def _credential(headers: Mapping[str, str]) -> str:
+    if key := headers.get("x-api-key", "").strip():
+        return key
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

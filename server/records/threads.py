@@ -1,0 +1,159 @@
+"""Thread rows: made, found, changed and deleted. Functions take a connection and never commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, TypedDict
+from uuid import UUID
+
+from ...checkpoints.database import Connection, jsonb
+from ...checkpoints.queries import load_queries
+from ..domain import Thread, ThreadStatus
+from .paging import Page, fetch_one
+
+_QUERIES = load_queries(__file__)
+
+ThreadOrder = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
+
+
+class ThreadKey(TypedDict):
+    """Names one thread in arguments: `get(connection, **key)`."""
+
+    tenant_id: str
+    thread_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadFilter:
+    """Which threads of a tenant; a field that is None asks for nothing."""
+
+    ids: Sequence[UUID] | None = None
+    metadata: Mapping[str, Any] | None = None
+    """Contained in the thread's metadata."""
+    values: Mapping[str, Any] | None = None
+    """Contained in the thread's values."""
+    status: ThreadStatus | None = None
+
+    def parameters(self, tenant_id: str) -> dict[str, Any]:
+        """Parameters of the statements that filter."""
+        return {
+            "tenant_id": tenant_id,
+            "ids": None if self.ids is None else list(self.ids),
+            "metadata": jsonb(self.metadata) if self.metadata else None,
+            "values": jsonb(self.values) if self.values else None,
+            "status": self.status,
+        }
+
+
+class Threads(NamedTuple):
+    """One page of threads, and how many match in all."""
+
+    threads: list[Thread]
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a thread shows of its state: the columns of that name."""
+
+    values: Any
+    interrupts: Any
+    exact: bytes | None
+    settled_status: Literal["idle", "interrupted", "error"]
+
+
+async def insert(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
+) -> Thread | None:
+    """Make a thread; None when the id is taken."""
+    row = await fetch_one(
+        connection,
+        _QUERIES.insert_thread,
+        {"tenant_id": tenant_id, "thread_id": thread_id, "metadata": jsonb(metadata)},
+    )
+    return Thread.from_row(row) if row else None
+
+
+async def get(connection: Connection, *, tenant_id: str, thread_id: UUID) -> Thread | None:
+    """Read a thread; None when there is none."""
+    row = await fetch_one(connection, _QUERIES.get_thread, {"tenant_id": tenant_id, "thread_id": thread_id})
+    return Thread.from_row(row) if row else None
+
+
+async def merge_metadata(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
+) -> Thread | None:
+    """Merge into a thread's metadata, one level deep; None when there is no such thread."""
+    row = await fetch_one(
+        connection,
+        _QUERIES.merge_metadata,
+        {"tenant_id": tenant_id, "thread_id": thread_id, "metadata": jsonb(metadata)},
+    )
+    return Thread.from_row(row) if row else None
+
+
+async def take_fence(connection: Connection, *, tenant_id: str, thread_id: UUID) -> int:
+    """Become the thread's only writer and return the token that proves it. The row must be locked."""
+    row = await fetch_one(connection, _QUERIES.take_fence, {"tenant_id": tenant_id, "thread_id": thread_id})
+    assert row is not None
+    return int(row["fence"])
+
+
+async def settle(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, fence: int, shown: Shown
+) -> bool:
+    """Store what the thread shows; False when another writer has taken it since."""
+    columns = asdict(shown) | {"values": jsonb(shown.values), "interrupts": jsonb(shown.interrupts)}
+    cursor = await connection.execute(
+        _QUERIES.settle_thread,
+        {"tenant_id": tenant_id, "thread_id": thread_id, "fence": fence, **columns},
+    )
+    return cursor.rowcount == 1
+
+
+async def copy(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, new_thread_id: UUID
+) -> Thread | None:
+    """Copy the row of a thread, not its checkpoints; None when there is no such thread."""
+    row = await fetch_one(
+        connection,
+        _QUERIES.copy_thread_row,
+        {"tenant_id": tenant_id, "thread_id": thread_id, "new_thread_id": new_thread_id},
+    )
+    return Thread.from_row(row) if row else None
+
+
+async def delete(connection: Connection, *, tenant_id: str, thread_id: UUID) -> bool:
+    """Delete a thread with its runs and events; False when there was none."""
+    parameters = {"tenant_id": tenant_id, "thread_id": thread_id}
+    return await fetch_one(connection, _QUERIES.delete_thread, parameters) is not None
+
+
+async def of_assistant(connection: Connection, *, tenant_id: str, assistant_id: UUID) -> list[UUID]:
+    """Ids of the threads that last ran an assistant."""
+    cursor = await connection.execute(
+        _QUERIES.threads_of_assistant,
+        {"tenant_id": tenant_id, "stamp": jsonb({"assistant_id": str(assistant_id)})},
+    )
+    return [row["thread_id"] for row in await cursor.fetchall()]
+
+
+async def search(
+    connection: Connection, *, tenant_id: str, where: ThreadFilter, page: Page, with_values: bool
+) -> Threads:
+    """One page of the threads that match. Without `with_values` each `values` is None."""
+    statement = page.ordered(_QUERIES, _QUERIES.search_threads)
+    parameters = where.parameters(tenant_id)
+    paging = {"limit": page.limit, "offset": page.offset, "with_values": with_values}
+    rows = await (await connection.execute(statement, parameters | paging)).fetchall()
+    found = [Thread.from_row(row) for row in rows]
+    total = await page.total(len(found), lambda: count(connection, tenant_id=tenant_id, where=where))
+    return Threads(found, total)
+
+
+async def count(connection: Connection, *, tenant_id: str, where: ThreadFilter) -> int:
+    """How many threads match."""
+    row = await fetch_one(connection, _QUERIES.count_threads, where.parameters(tenant_id))
+    assert row is not None
+    return int(row["total"])

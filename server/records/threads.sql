@@ -1,0 +1,125 @@
+-- name: insert_thread
+-- A new thread; no row comes back when the id is taken.
+INSERT INTO interlock.threads (tenant_id, thread_id, metadata)
+VALUES (%(tenant_id)s, %(thread_id)s, %(metadata)s)
+ON CONFLICT (tenant_id, thread_id) DO NOTHING
+RETURNING *, settled_status AS status;
+
+-- name: get_thread
+-- One thread with its derived status.
+SELECT t.*, CASE WHEN EXISTS (
+    SELECT FROM interlock.runs r
+    WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.status IN ('pending', 'running')
+) THEN 'busy' ELSE t.settled_status END AS status
+FROM interlock.threads t
+WHERE t.tenant_id = %(tenant_id)s AND t.thread_id = %(thread_id)s;
+
+-- name: merge_metadata
+-- Shallow merge: nested objects are replaced, a null is stored as null.
+WITH patched AS (
+    UPDATE interlock.threads
+    SET metadata = metadata || %(metadata)s, updated_at = now()
+    WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+    RETURNING *
+)
+SELECT t.*, CASE WHEN EXISTS (
+    SELECT FROM interlock.runs r
+    WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.status IN ('pending', 'running')
+) THEN 'busy' ELSE t.settled_status END AS status
+FROM patched t;
+
+-- name: take_fence
+-- Make the caller the thread's only writer; whoever wrote before is refused from now on.
+UPDATE interlock.threads SET fence = fence + 1
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+RETURNING fence;
+
+-- name: settle_thread
+-- What the thread shows after its state was written from outside a run; refused to an older writer.
+UPDATE interlock.threads
+SET values = %(values)s, interrupts = %(interrupts)s, error = NULL, exact = %(exact)s,
+    settled_status = %(settled_status)s, updated_at = now(), state_updated_at = now()
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND fence = %(fence)s;
+
+-- name: copy_thread_row
+-- A second thread with the same metadata, config and shown state.
+INSERT INTO interlock.threads
+    (tenant_id, thread_id, metadata, config, settled_status, values, interrupts, error, exact)
+SELECT tenant_id, %(new_thread_id)s, metadata, config, settled_status, values, interrupts, error, exact
+FROM interlock.threads
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+RETURNING *, settled_status AS status;
+
+-- name: delete_thread
+-- The thread with its runs and events; its checkpoints are deleted by their own module.
+WITH gone AS (
+    DELETE FROM interlock.threads WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+    RETURNING tenant_id, thread_id
+), runs AS (
+    DELETE FROM interlock.runs r USING gone g
+    WHERE r.tenant_id = g.tenant_id AND r.thread_id = g.thread_id
+), events AS (
+    DELETE FROM interlock.event_segments e USING gone g
+    WHERE e.tenant_id = g.tenant_id AND e.thread_id = g.thread_id
+)
+SELECT thread_id FROM gone;
+
+-- name: threads_of_assistant
+-- Threads stamped with an assistant, for the deletion that takes them along.
+SELECT thread_id FROM interlock.threads
+WHERE tenant_id = %(tenant_id)s AND metadata @> %(stamp)s;
+
+-- name: search_threads
+-- A page of threads; an order and the page follow. Large columns are read only when asked for.
+SELECT
+    t.tenant_id, t.thread_id, t.metadata, t.config, t.interrupts, t.error, t.fence, t.last_seq,
+    t.created_at, t.updated_at, t.state_updated_at,
+    CASE WHEN %(with_values)s THEN t.values END AS values,
+    CASE WHEN %(with_values)s THEN t.exact END AS exact,
+    CASE WHEN EXISTS (
+        SELECT FROM interlock.runs r
+        WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.status IN ('pending', 'running')
+    ) THEN 'busy' ELSE t.settled_status END AS status
+FROM interlock.threads t
+WHERE t.tenant_id = %(tenant_id)s
+  AND (%(ids)s::uuid[] IS NULL OR t.thread_id = ANY (%(ids)s::uuid[]))
+  AND (%(metadata)s::jsonb IS NULL OR t.metadata @> %(metadata)s::jsonb)
+  AND (%(values)s::jsonb IS NULL OR t.values @> %(values)s::jsonb)
+  AND (%(status)s::text IS NULL OR %(status)s::text = CASE WHEN EXISTS (
+        SELECT FROM interlock.runs r
+        WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.status IN ('pending', 'running')
+    ) THEN 'busy' ELSE t.settled_status END)
+
+-- name: count_threads
+-- How many threads match the same filters.
+SELECT count(*) AS total
+FROM interlock.threads t
+WHERE t.tenant_id = %(tenant_id)s
+  AND (%(ids)s::uuid[] IS NULL OR t.thread_id = ANY (%(ids)s::uuid[]))
+  AND (%(metadata)s::jsonb IS NULL OR t.metadata @> %(metadata)s::jsonb)
+  AND (%(values)s::jsonb IS NULL OR t.values @> %(values)s::jsonb)
+  AND (%(status)s::text IS NULL OR %(status)s::text = CASE WHEN EXISTS (
+        SELECT FROM interlock.runs r
+        WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.status IN ('pending', 'running')
+    ) THEN 'busy' ELSE t.settled_status END);
+
+-- name: order_by_thread_id
+ORDER BY t.thread_id
+
+-- name: order_by_status
+ORDER BY status
+
+-- name: order_by_created_at
+ORDER BY t.created_at
+
+-- name: order_by_updated_at
+ORDER BY t.updated_at
+
+-- name: order_by_state_updated_at
+ORDER BY t.state_updated_at
+
+-- name: ascending
+ASC, t.thread_id ASC LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: descending
+DESC, t.thread_id DESC LIMIT %(limit)s OFFSET %(offset)s

@@ -1,0 +1,177 @@
+"""The rules of assistants: which graph, which configuration, which version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from ...checkpoints.database import Database
+from ..domain import Assistant
+from ..errors import BadRequest, Conflicting, NotFound
+from ..records import assistants, threads
+from ..resources import Resources
+from .catalog import Catalog
+from .threads import delete_in
+
+
+class Tenants:
+    """Gives each tenant its default assistants, once per process, before its first call."""
+
+    def __init__(self, database: Database, catalog: Catalog) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._welcomed: set[str] = set()
+        self._lock = asyncio.Lock()
+
+    async def welcome(self, tenant_id: str) -> None:
+        """Make sure that the tenant has an assistant for each graph."""
+        if tenant_id in self._welcomed:
+            return
+        async with self._lock, self._database.transaction() as connection:
+            descriptions = {name: self._catalog.description(name) for name in self._catalog.graph_ids}
+            await assistants.ensure_defaults(connection, tenant_id=tenant_id, descriptions=descriptions)
+        self._welcomed.add(tenant_id)
+
+
+async def create(
+    resources: Resources,
+    *,
+    tenant_id: str,
+    assistant_id: UUID,
+    content: assistants.Content,
+    keep_existing: bool,
+) -> Assistant:
+    """Make an assistant; with `keep_existing` one that has the id already is returned as it is.
+
+    Raises:
+        NotFound: no such graph.
+        BadRequest: `context` and `config.configurable` are both given.
+        Conflicting: the id is taken.
+    """
+    require_graph(resources.catalog, content.graph_id)
+    content = content.changed(mirrored(content.config, content.context))
+    async with resources.database.transaction() as connection:
+        made = await assistants.insert(
+            connection, tenant_id=tenant_id, assistant_id=assistant_id, content=content
+        )
+        if made is None and keep_existing:
+            made = await assistants.get(connection, tenant_id=tenant_id, assistant_id=assistant_id)
+    if made is None:
+        raise Conflicting(f"Assistant {assistant_id} already exists")
+    return made
+
+
+async def change(
+    resources: Resources, *, tenant_id: str, assistant_id: UUID, changes: Mapping[str, Any]
+) -> Assistant:
+    """Store the next version of an assistant; fields that are not named carry over.
+
+    Raises:
+        NotFound: no such assistant, or no such graph.
+        BadRequest: `context` and `config.configurable` are both given.
+    """
+    changes = dict(changes)
+    if "graph_id" in changes:
+        require_graph(resources.catalog, changes["graph_id"])
+    if "config" in changes or "context" in changes:
+        changes |= mirrored(changes.get("config", {}), changes.get("context", {}))
+    async with resources.database.transaction() as connection:
+        present = await assistants.get(connection, tenant_id=tenant_id, assistant_id=assistant_id, lock=True)
+        if present is None:
+            raise NotFound
+        content = assistants.Content.of(present).changed(changes)
+        return await assistants.add_version(
+            connection, tenant_id=tenant_id, assistant_id=assistant_id, content=content
+        )
+
+
+async def restore(resources: Resources, *, tenant_id: str, assistant_id: UUID, version: int) -> Assistant:
+    """Return to an older version; the next change still gets a new number.
+
+    Raises:
+        NotFound: no such assistant, or it never had this version.
+    """
+    async with resources.database.transaction() as connection:
+        restored = await assistants.restore_version(
+            connection, tenant_id=tenant_id, assistant_id=assistant_id, version=version
+        )
+    if restored is None:
+        raise NotFound(f"Version {version} not found for assistant {assistant_id}")
+    return restored
+
+
+def require_graph(catalog: Catalog, graph_id: str) -> None:
+    """Refuse a graph that is not in the configuration."""
+    if graph_id not in catalog.graph_ids:
+        raise NotFound(f"Graph {graph_id!r} not found. Expected one of: {sorted(catalog.graph_ids)}")
+
+
+def mirrored(config: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` and `context` saying the same: older graphs read the one, newer the other.
+
+    Raises:
+        BadRequest: both `context` and `config.configurable` are given.
+    """
+    configurable = config.get("configurable") or {}
+    if context and configurable:
+        raise BadRequest("give either `context` or `config.configurable`, not both")
+    if context:
+        return {"config": {**config, "configurable": dict(context)}, "context": dict(context)}
+    return {"config": dict(config), "context": dict(configurable)}
+
+
+async def get(resources: Resources, *, tenant_id: str, assistant_id: UUID) -> Assistant:
+    """Read an assistant.
+
+    Raises:
+        NotFound: no such assistant.
+    """
+    async with resources.database.connection() as connection:
+        found = await assistants.get(connection, tenant_id=tenant_id, assistant_id=assistant_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def versions(
+    resources: Resources,
+    *,
+    tenant_id: str,
+    assistant_id: UUID,
+    metadata: Mapping[str, Any] | None,
+    limit: int,
+    offset: int,
+) -> list[Assistant]:
+    """Versions of an assistant, newest first.
+
+    Raises:
+        NotFound: no such assistant.
+    """
+    await get(resources, tenant_id=tenant_id, assistant_id=assistant_id)
+    async with resources.database.connection() as connection:
+        return await assistants.versions(
+            connection,
+            tenant_id=tenant_id,
+            assistant_id=assistant_id,
+            metadata=metadata,
+            limit=limit,
+            offset=offset,
+        )
+
+
+async def delete(resources: Resources, *, tenant_id: str, assistant_id: UUID, with_threads: bool) -> None:
+    """Delete an assistant with its versions and, if asked, the threads that last ran it.
+
+    Raises:
+        NotFound: no such assistant.
+    """
+    async with resources.database.transaction() as connection:
+        if not await assistants.delete(connection, tenant_id=tenant_id, assistant_id=assistant_id):
+            raise NotFound
+        if with_threads:
+            for thread_id in await threads.of_assistant(
+                connection, tenant_id=tenant_id, assistant_id=assistant_id
+            ):
+                await delete_in(connection, tenant_id=tenant_id, thread_id=thread_id)

@@ -1,0 +1,131 @@
+"""What a graph looks like from outside: its drawing, its schemas, its sub-graphs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+from langgraph.pregel.protocol import PregelProtocol
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+
+from ...checkpoints.store import PostgresStore
+from ...tools.policy.permissions import Principal
+from ..domain import default_assistant_id
+from ..errors import Invalid
+from . import assistants
+
+if TYPE_CHECKING:
+    from ..resources import Resources
+
+log = structlog.get_logger(__name__)
+
+JsonObject = dict[str, Any]
+
+
+async def draw(
+    resources: Resources, principal: Principal, assistant_or_graph: str, *, xray: bool | int
+) -> JsonObject:
+    """Nodes and edges of an assistant's graph, those of sub-graphs inside to the depth `xray`.
+
+    Raises:
+        NotFound: no such assistant.
+        Invalid: it is neither a UUID nor a graph.
+    """
+    async with _opened(resources, principal, assistant_or_graph) as (graph, _, config):
+        drawing = (await graph.aget_graph(config, xray=xray)).to_json()
+    for node in drawing["nodes"]:
+        # The import path of a node's class is nobody's business.
+        if isinstance(data := node.get("data"), dict):
+            node["data"] = {"name": data.get("name")}
+    return drawing
+
+
+async def schemas(resources: Resources, principal: Principal, assistant_or_graph: str) -> JsonObject:
+    """JSON Schemas of an assistant's graph; null where a type has none.
+
+    Raises:
+        NotFound: no such assistant.
+        Invalid: it is neither a UUID nor a graph.
+    """
+    async with _opened(resources, principal, assistant_or_graph) as (graph, graph_id, _):
+        return {"graph_id": graph_id, **_schemas(graph)}
+
+
+async def subgraphs(
+    resources: Resources,
+    principal: Principal,
+    assistant_or_graph: str,
+    *,
+    namespace: str | None,
+    recurse: bool,
+) -> JsonObject:
+    """Schemas of the sub-graphs by namespace; only the named one, if one is named.
+
+    Raises:
+        NotFound: no such assistant.
+        Invalid: it is neither a UUID nor a graph.
+    """
+    async with _opened(resources, principal, assistant_or_graph) as (graph, _, _):
+        found = graph.aget_subgraphs(namespace=namespace, recurse=recurse)
+        return {name: _schemas(subgraph) async for name, subgraph in found}
+
+
+@asynccontextmanager
+async def _opened(
+    resources: Resources, principal: Principal, assistant_or_graph: str
+) -> AsyncIterator[tuple[Pregel, str, RunnableConfig]]:
+    assistant = await assistants.get(
+        resources,
+        tenant_id=principal.tenant,
+        assistant_id=_assistant_id(resources, assistant_or_graph),
+    )
+    config: RunnableConfig = {"configurable": assistant.config.get("configurable") or {}}
+    store = PostgresStore(resources.database, tenant_id=principal.tenant)
+    async with resources.catalog.open(
+        assistant.graph_id, config=config, access="assistants.read", principal=principal, store=store
+    ) as graph:
+        yield graph, assistant.graph_id, config
+
+
+def _assistant_id(resources: Resources, assistant_or_graph: str) -> UUID:
+    if assistant_or_graph in resources.catalog.graph_ids:
+        return default_assistant_id(assistant_or_graph)
+    try:
+        return UUID(assistant_or_graph)
+    except ValueError:
+        raise Invalid("Invalid assistant ID: must be a UUID, or the name of a graph") from None
+
+
+def _schemas(graph: PregelProtocol) -> JsonObject:
+    if not isinstance(graph, Pregel):
+        return dict.fromkeys(
+            ("input_schema", "output_schema", "state_schema", "config_schema", "context_schema")
+        )
+    context = _schema(graph.get_context_jsonschema)
+    return {
+        "input_schema": _schema(graph.get_input_jsonschema),
+        "output_schema": _schema(graph.get_output_jsonschema),
+        "state_schema": _schema(lambda: _state_schema(graph)),
+        "config_schema": context,
+        "context_schema": context,
+    }
+
+
+def _state_schema(graph: Pregel) -> JsonObject | None:
+    # Only a graph built with StateGraph declares its state.
+    declared = getattr(getattr(graph, "builder", None), "state_schema", None)
+    return None if declared is None else TypeAdapter(declared).json_schema()
+
+
+def _schema(make: Callable[[], JsonObject | None]) -> JsonObject | None:
+    try:
+        return make()
+    except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, ValueError) as error:
+        log.info("schema_unavailable", reason=str(error))
+        return None

@@ -1,0 +1,319 @@
+"""The state of a thread: read at any checkpoint, walked back, and written from outside a run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import InvalidUpdateError
+from langgraph.pregel import Pregel
+from langgraph.pregel.main import StateUpdate
+from langgraph.types import Command, PregelTask, StateSnapshot
+
+from ...checkpoints.errors import DatabaseError
+from ...checkpoints.saver import ThreadSaver
+from ...checkpoints.store import PostgresStore
+from ...tools.policy.permissions import Principal
+from ..domain import Thread
+from ..encoding import encode, storable
+from ..errors import BadRequest, Conflicting, NotFound
+from ..records import assistants, queue, threads
+from ..records.event_log import NewEvent, append_in
+from ..records.threads import ThreadKey
+from .lifecycle import now_ms
+
+if TYPE_CHECKING:
+    from langgraph_sdk.runtime import AccessContext
+
+    from ..resources import Resources
+
+EMPTY: Mapping[str, Any] = {
+    "values": {},
+    "next": [],
+    "tasks": [],
+    "metadata": None,
+    "created_at": None,
+    "checkpoint": None,
+    "parent_checkpoint": None,
+    "interrupts": [],
+    "checkpoint_id": None,
+    "parent_checkpoint_id": None,
+}
+"""The state of a thread that has none yet."""
+
+BUSY = "Thread is busy: a run is in flight. Wait for it to finish, or cancel it, and try again."
+NO_GRAPH = (
+    "Thread has no graph yet: set `metadata.graph_id` when creating it, or run an assistant on it first."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which checkpoint of a thread; without an id the latest one."""
+
+    checkpoint_id: str | None = None
+    checkpoint_ns: str = ""
+    checkpoint_map: Mapping[str, Any] | None = None
+
+    def config(self, thread_id: UUID) -> RunnableConfig:
+        """As LangGraph names it."""
+        configurable: dict[str, Any] = {"thread_id": str(thread_id), "checkpoint_ns": self.checkpoint_ns}
+        if self.checkpoint_id:
+            configurable["checkpoint_id"] = self.checkpoint_id
+        if self.checkpoint_map:
+            configurable["checkpoint_map"] = dict(self.checkpoint_map)
+        return {"configurable": configurable}
+
+
+LATEST = Place()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What one node would have written, or a command in its place."""
+
+    values: Any = None
+    command: Mapping[str, Any] | None = None
+    as_node: str | None = None
+
+    def state_update(self) -> StateUpdate:
+        """As LangGraph takes it."""
+        values = self.values if self.command is None else Command(**self.command)
+        return StateUpdate(values, self.as_node)
+
+
+async def read(
+    resources: Resources,
+    principal: Principal,
+    *,
+    thread_id: UUID,
+    place: Place = LATEST,
+    subgraphs: bool = False,
+) -> Mapping[str, Any]:
+    """The state at a place, as the wire shows it; `EMPTY` where there is none.
+
+    Raises:
+        NotFound: no such thread.
+    """
+    thread = await _thread(resources, principal, thread_id)
+    if "graph_id" not in thread.metadata:
+        return EMPTY
+    async with _graph(resources, principal, thread, access="threads.read", fence=None) as graph:
+        return _shape(await graph.aget_state(place.config(thread_id), subgraphs=subgraphs))
+
+
+async def history(
+    resources: Resources,
+    principal: Principal,
+    *,
+    thread_id: UUID,
+    limit: int,
+    before: Place | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    checkpoint_ns: str = "",
+) -> list[Mapping[str, Any]]:
+    """States of a thread, or of the sub-graph at `checkpoint_ns`, newest first.
+
+    Raises:
+        NotFound: no such thread.
+    """
+    thread = await _thread(resources, principal, thread_id)
+    if "graph_id" not in thread.metadata:
+        return []
+    async with _graph(resources, principal, thread, access="threads.read", fence=None) as graph:
+        states = graph.aget_state_history(
+            Place(checkpoint_ns=checkpoint_ns).config(thread_id),
+            filter=dict(metadata) if metadata else None,
+            before=before.config(thread_id) if before else None,
+            limit=limit,
+        )
+        return [_shape(state) async for state in states]
+
+
+async def update(
+    resources: Resources,
+    principal: Principal,
+    *,
+    thread_id: UUID,
+    updates: Sequence[Sequence[Update]],
+    place: Place = LATEST,
+) -> Mapping[str, Any]:
+    """Write supersteps into a thread and return the new state, as the wire shows it.
+
+    Raises:
+        NotFound: no such thread.
+        Conflicting: a run is in flight.
+        BadRequest: the thread has no graph, or its graph refuses the update.
+    """
+    key = ThreadKey(tenant_id=principal.tenant, thread_id=thread_id)
+    async with resources.database.transaction() as connection:
+        thread = await queue.lock_thread(connection, **key)
+        if thread is None:
+            raise NotFound(f"Thread with ID {thread_id} not found")
+        if await queue.inflight_runs(connection, **key):
+            raise Conflicting(BUSY)
+        if "graph_id" not in thread.metadata:
+            raise BadRequest(NO_GRAPH)
+        fence = await threads.take_fence(connection, **key)
+    async with _graph(resources, principal, thread, access="threads.update", fence=fence) as graph:
+        written = await _write(graph, place.config(thread_id), updates)
+        latest = await graph.aget_state(Place().config(thread_id))
+    await _settle(resources, thread, fence=fence, latest=latest)
+    return _checkpoint(written) or {}
+
+
+async def begin(
+    resources: Resources, principal: Principal, thread: Thread, updates: Sequence[Sequence[Update]]
+) -> Thread:
+    """Give a thread that was just made the state it begins with."""
+    await update(resources, principal, thread_id=thread.thread_id, updates=updates)
+    return await _thread(resources, principal, thread.thread_id)
+
+
+async def _write(
+    graph: Pregel, config: RunnableConfig, updates: Sequence[Sequence[Update]]
+) -> RunnableConfig:
+    steps = [[update.state_update() for update in step] for step in updates]
+    try:
+        return await graph.abulk_update_state(config, steps)
+    except DatabaseError:
+        raise
+    except InvalidUpdateError as error:
+        raise BadRequest(str(error)) from error
+    except Exception as error:
+        # Reducers and writers are the user's code: what they raise is their answer to these values.
+        raise BadRequest(f"the graph refuses the update: {type(error).__name__}: {error}") from error
+
+
+async def _settle(resources: Resources, thread: Thread, *, fence: int, latest: StateSnapshot) -> None:
+    """Show the new state on the thread and tell its readers."""
+    state = _shape(latest)
+    interrupts = {task["id"]: task["interrupts"] for task in state["tasks"] if task["interrupts"]}
+    values, exact = storable(encode(state["values"]))
+    safe_interrupts, exact_interrupts = storable(encode(interrupts))
+    if exact is not None or exact_interrupts is not None:
+        exact = encode({"values": state["values"], "interrupts": interrupts, "error": None})
+    shown = threads.Shown(
+        values=values,
+        interrupts=safe_interrupts,
+        exact=exact,
+        settled_status="interrupted" if state["next"] else "idle",
+    )
+    key = ThreadKey(tenant_id=thread.tenant_id, thread_id=thread.thread_id)
+    event = NewEvent(
+        kind="state.updated",
+        data=encode({"state": state, "thread_id": str(thread.thread_id)}),
+        at_ms=now_ms(),
+    )
+    async with resources.database.transaction() as connection:
+        if not await threads.settle(connection, **key, fence=fence, shown=shown):
+            raise Conflicting(BUSY)
+        await append_in(connection, **key, run_id=None, events=[event])
+    resources.event_log.woken(thread.tenant_id, thread.thread_id)
+
+
+async def _thread(resources: Resources, principal: Principal, thread_id: UUID) -> Thread:
+    async with resources.database.connection() as connection:
+        thread = await threads.get(connection, tenant_id=principal.tenant, thread_id=thread_id)
+    if thread is None:
+        raise NotFound(f"Thread with ID {thread_id} not found")
+    return thread
+
+
+@asynccontextmanager
+async def _graph(
+    resources: Resources,
+    principal: Principal,
+    thread: Thread,
+    *,
+    access: AccessContext,
+    fence: int | None,
+) -> AsyncIterator[Pregel]:
+    """The graph that ran last on a thread, bound to the thread's checkpoints."""
+    saver = ThreadSaver(
+        resources.database, tenant_id=thread.tenant_id, thread_id=thread.thread_id, fence=fence
+    )
+    store = PostgresStore(resources.database, tenant_id=thread.tenant_id)
+    config = await _assistant_config(resources, thread)
+    async with resources.catalog.open(
+        thread.metadata["graph_id"], config=config, access=access, principal=principal, store=store
+    ) as graph:
+        yield graph.copy(update={"checkpointer": saver, "store": store})
+
+
+async def _assistant_config(resources: Resources, thread: Thread) -> RunnableConfig:
+    """What a graph factory is asked with: the assistant that ran last may shape the graph."""
+    configurable: dict[str, Any] = {"thread_id": str(thread.thread_id)}
+    try:
+        assistant_id = UUID(str(thread.metadata.get("assistant_id")))
+    except ValueError:
+        return {"configurable": configurable}
+    async with resources.database.connection() as connection:
+        assistant = await assistants.get(connection, tenant_id=thread.tenant_id, assistant_id=assistant_id)
+    saved = assistant.config.get("configurable") if assistant else None
+    return {"configurable": {**(saved or {}), **configurable}}
+
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+def _shape(state: StateSnapshot) -> dict[str, Any]:
+    checkpoint = _checkpoint(state.config)
+    parent = _checkpoint(state.parent_config)
+    return {
+        "values": state.values,
+        "next": list(state.next),
+        "tasks": [_task(task) for task in state.tasks],
+        "metadata": state.metadata,
+        "created_at": state.created_at,
+        "checkpoint": checkpoint,
+        "parent_checkpoint": parent,
+        "interrupts": [_interrupt(one) for one in state.interrupts],
+        "checkpoint_id": checkpoint["checkpoint_id"] if checkpoint else None,
+        "parent_checkpoint_id": parent["checkpoint_id"] if parent else None,
+    }
+
+
+def _checkpoint(config: RunnableConfig | None) -> dict[str, Any] | None:
+    configurable = (config or {}).get("configurable", {})
+    if not configurable.get("checkpoint_id"):
+        return None
+    shape = {
+        "thread_id": configurable["thread_id"],
+        "checkpoint_ns": configurable.get("checkpoint_ns", ""),
+        "checkpoint_id": configurable["checkpoint_id"],
+    }
+    if configurable.get("checkpoint_map"):
+        shape["checkpoint_map"] = configurable["checkpoint_map"]
+    return shape
+
+
+def _task(task: PregelTask) -> dict[str, Any]:
+    nested, checkpoint = None, None
+    if isinstance(task.state, StateSnapshot):
+        nested = _shape(task.state)
+    elif task.state is not None:
+        configurable = task.state.get("configurable", {})
+        checkpoint = {name: configurable[name] for name in ("thread_id", "checkpoint_ns")}
+    return {
+        "id": task.id,
+        "name": task.name,
+        "path": list(task.path),
+        "error": repr(task.error) if isinstance(task.error, BaseException) else task.error,
+        "interrupts": [_interrupt(one) for one in task.interrupts],
+        "checkpoint": checkpoint,
+        "state": nested,
+        "result": task.result,
+    }
+
+
+def _interrupt(interrupt: Any) -> dict[str, Any]:
+    # Clients rebuild `Interrupt(**item)`, and older ones know these two keys only.
+    shape = {"value": interrupt.value, "id": interrupt.id}
+    if (schema := getattr(interrupt, "response_schema", None)) is not None:
+        shape["response_schema"] = schema
+    return shape

@@ -1,0 +1,155 @@
+"""The rules of threads: making, copying, pruning and deleting them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID, uuid4
+
+from uuid_utils.compat import uuid7
+
+from ...checkpoints import saver
+from ...checkpoints.database import Connection
+from ...tools.policy.permissions import Principal
+from ..domain import Thread
+from ..errors import Conflicting, NotFound
+from ..records import queue, threads
+from ..records.threads import ThreadKey
+from . import state
+
+if TYPE_CHECKING:
+    from ..resources import Resources
+
+
+async def create(
+    resources: Resources,
+    principal: Principal,
+    *,
+    thread_id: UUID | None,
+    metadata: Mapping[str, Any],
+    keep_existing: bool,
+    supersteps: Sequence[Sequence[state.Update]],
+) -> Thread:
+    """Make a thread; with `keep_existing` one that has the id already is returned as it is.
+
+    Raises:
+        Conflicting: the id is taken.
+        ServerError: the supersteps cannot be applied; then there is no thread either.
+    """
+    tenant_id = principal.tenant
+    thread_id = thread_id or uuid7()
+    async with resources.database.transaction() as connection:
+        made = await threads.insert(connection, tenant_id=tenant_id, thread_id=thread_id, metadata=metadata)
+        if made is None and keep_existing:
+            return _existing(await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id))
+    if made is None:
+        raise Conflicting(f"Thread with ID {thread_id} already exists")
+    if supersteps:
+        return await state.begin(resources, principal, made, supersteps)
+    return made
+
+
+async def get(resources: Resources, *, tenant_id: str, thread_id: UUID) -> Thread:
+    """Read a thread.
+
+    Raises:
+        NotFound: no such thread.
+    """
+    async with resources.database.connection() as connection:
+        found = await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id)
+    return found or _missing(thread_id)
+
+
+async def merge_metadata(
+    resources: Resources, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
+) -> Thread:
+    """Merge into a thread's metadata, one level deep.
+
+    Raises:
+        NotFound: no such thread.
+    """
+    async with resources.database.transaction() as connection:
+        changed = await threads.merge_metadata(
+            connection, tenant_id=tenant_id, thread_id=thread_id, metadata=metadata
+        )
+    return changed or _missing(thread_id)
+
+
+async def delete(resources: Resources, *, tenant_id: str, thread_id: UUID) -> None:
+    """Delete a thread with all it holds; its runs are stopped wherever they are.
+
+    Raises:
+        NotFound: no such thread.
+    """
+    async with resources.database.transaction() as connection:
+        if not await delete_in(connection, tenant_id=tenant_id, thread_id=thread_id):
+            _missing(thread_id)
+    resources.event_log.woken(tenant_id, thread_id)
+
+
+async def delete_in(connection: Connection, *, tenant_id: str, thread_id: UUID) -> bool:
+    """Delete a thread inside the caller's transaction; False when there is none."""
+    key = ThreadKey(tenant_id=tenant_id, thread_id=thread_id)
+    if await queue.lock_thread(connection, **key) is None:
+        return False
+    stopped = await queue.inflight_runs(connection, **key)
+    await saver.delete_thread_in(connection, **key)
+    await threads.delete(connection, **key)
+    await queue.announce_cancel(connection, [run.run_id for run in stopped])
+    return True
+
+
+async def copy(resources: Resources, *, tenant_id: str, thread_id: UUID) -> Thread:
+    """Copy a thread with its checkpoints; runs and events stay with the original.
+
+    Raises:
+        Conflicting: no such thread.
+    """
+    new_thread_id = uuid4()
+    async with resources.database.transaction() as connection:
+        # The lock keeps a run from writing between the copy of the row and that of the checkpoints.
+        if await queue.lock_thread(connection, tenant_id=tenant_id, thread_id=thread_id) is None:
+            raise Conflicting("Conflict")
+        copied = await threads.copy(
+            connection, tenant_id=tenant_id, thread_id=thread_id, new_thread_id=new_thread_id
+        )
+        await saver.copy_thread_in(
+            connection, tenant_id=tenant_id, thread_id=thread_id, new_thread_id=new_thread_id
+        )
+    assert copied is not None
+    return copied
+
+
+async def prune(
+    resources: Resources, *, tenant_id: str, thread_ids: Sequence[UUID], keep_latest: bool
+) -> int:
+    """Delete threads, or all of their checkpoints but the latest; returns how many were touched.
+
+    Unknown threads are passed over, and so are busy ones.
+    """
+    pruned = 0
+    for thread_id in dict.fromkeys(thread_ids):
+        key = ThreadKey(tenant_id=tenant_id, thread_id=thread_id)
+        async with resources.database.transaction() as connection:
+            if await queue.lock_thread(connection, **key) is None:
+                continue
+            if await queue.inflight_runs(connection, **key):
+                continue
+            if keep_latest:
+                await saver.keep_latest_in(connection, **key)
+            else:
+                await delete_in(connection, **key)
+            pruned += 1
+        resources.event_log.woken(tenant_id, thread_id)
+    return pruned
+
+
+def _existing(thread: Thread | None) -> Thread:
+    # Between the two statements it may have been deleted: then the caller's next try makes it.
+    if thread is None:
+        raise Conflicting("the thread was deleted at this moment; try again")
+    return thread
+
+
+def _missing(thread_id: UUID) -> NoReturn:
+    raise NotFound(f"Thread with ID {thread_id} not found")
