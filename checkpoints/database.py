@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import orjson
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
-from .errors import DatabaseUnavailable, translated
+from .errors import ConnectionEnded, DatabaseUnavailable, translated
 
 Connection = AsyncConnection[DictRow]
 Parameters = Mapping[str, Any] | Sequence[Any]
 
+_T = TypeVar("_T")
 _IDLE_BEFORE_CHECK_S = 30.0
-KEEPALIVE = {
+KEEPALIVE: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -104,15 +106,21 @@ class Database:
 
     @staticmethod
     async def _configure(connection: _Connection) -> None:
+        connection.last_used = time.monotonic()
         set_json_dumps(orjson.dumps, connection)
         set_json_loads(orjson.loads, connection)
 
     async def _check(self, connection: _Connection) -> None:
-        # A round trip on every checkout would be a fifth of a short run's database time, so only a
-        # connection that was idle for long, or is older than the last failure, is probed.
+        # A round trip on every checkout would be a fifth of a short run's database time. So only a
+        # connection is probed that was idle for long, is older than the last failure, or has something
+        # to read: an idle server says nothing unless it has closed the connection.
         now = time.monotonic()
-        if connection.last_used < self._suspect_before or now - connection.last_used > _IDLE_BEFORE_CHECK_S:
-            await AsyncConnectionPool.check_connection(connection)
+        if (
+            connection.last_used < self._suspect_before
+            or now - connection.last_used > _IDLE_BEFORE_CHECK_S
+            or _readable(connection)
+        ):
+            await connection.execute(b"")
 
     @staticmethod
     async def _reset(connection: _Connection) -> None:
@@ -125,11 +133,14 @@ class Database:
         Raises:
             DatabaseUnavailable: the connection broke, or the deadline passed.
         """
+        deadline = asyncio.timeout(self._deadline_s)
         try:
             with translated():
-                async with asyncio.timeout(self._deadline_s), self.pool.connection() as connection:
+                async with deadline, self.pool.connection() as connection:
                     yield connection
         except TimeoutError as error:
+            if not deadline.expired():
+                raise
             raise DatabaseUnavailable(f"no answer from the database in {self._deadline_s:g} s") from error
         except DatabaseUnavailable:
             self._suspect_before = time.monotonic()
@@ -143,15 +154,42 @@ class Database:
 
     async def fetch_all(self, statement: bytes, parameters: Parameters = ()) -> list[DictRow]:
         """Run one statement in its own transaction and return all rows."""
-        async with self.connection() as connection:
-            return await (await connection.execute(statement, parameters)).fetchall()
+        return await self._run(statement, parameters, lambda cursor: cursor.fetchall())
 
     async def fetch_one(self, statement: bytes, parameters: Parameters = ()) -> DictRow | None:
         """Run one statement in its own transaction and return its first row, or None."""
-        async with self.connection() as connection:
-            return await (await connection.execute(statement, parameters)).fetchone()
+        return await self._run(statement, parameters, lambda cursor: cursor.fetchone())
 
     async def execute(self, statement: bytes, parameters: Parameters = ()) -> int:
         """Run one statement in its own transaction and return how many rows it touched."""
-        async with self.connection() as connection:
-            return (await connection.execute(statement, parameters)).rowcount
+
+        async def count(cursor: AsyncCursor[DictRow]) -> int:
+            return cursor.rowcount
+
+        return await self._run(statement, parameters, count)
+
+    async def _run(
+        self,
+        statement: bytes,
+        parameters: Parameters,
+        result: Callable[[AsyncCursor[DictRow]], Awaitable[_T]],
+    ) -> _T:
+        for last_try in (False, True):
+            try:
+                async with self.connection() as connection:
+                    return await result(await connection.execute(statement, parameters))
+            except ConnectionEnded:
+                if last_try:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+
+def _readable(connection: _Connection) -> bool:
+    """Whether bytes, or the end of the stream, wait on the socket of an idle connection."""
+    if connection.closed:
+        return True
+    if not hasattr(select, "poll"):
+        return bool(select.select([connection.fileno()], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -20,6 +20,10 @@ class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached right now; the same call may succeed later."""
 
 
+class ConnectionEnded(DatabaseUnavailable):
+    """The server ended the connection and did nothing of the statement; it may be sent again."""
+
+
 class FenceLost(DatabaseError):
     """Another writer holds this thread now; nothing of this call was stored. Stop."""
 
@@ -41,6 +45,8 @@ def translated() -> Iterator[None]:
     """Turn a driver exception into one of ours, keeping it as the cause."""
     try:
         yield
+    except psycopg.errors.AdminShutdown as error:
+        raise ConnectionEnded(f"the database cannot be reached: {error}") from error
     except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
     except psycopg.errors.UniqueViolation as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 
+from .database import KEEPALIVE
 from .errors import SchemaMismatch, translated
 
 _LOCK = 0x1_17E6_10C4
@@ -58,7 +59,7 @@ def migrate(url: str) -> list[Migration]:
     """
     known = available()
     applied: list[Migration] = []
-    with translated(), psycopg.connect(url, autocommit=True, application_name="interlock-migrate") as connection:
+    with translated(), _connect(url, "interlock-migrate") as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         connection.execute(_BOOKKEEPING)
         done = _versions(connection)
@@ -83,7 +84,7 @@ def verify(url: str) -> None:
         DatabaseUnavailable: no connection.
     """
     known = available()
-    with translated(), psycopg.connect(url, autocommit=True, application_name="interlock-verify") as connection:
+    with translated(), _connect(url, "interlock-verify") as connection:
         row = connection.execute("SELECT to_regclass('interlock.migrations') IS NOT NULL").fetchone()
         done = _versions(connection) if row and row[0] else set[int]()
     _refuse_newer(done, known)
@@ -94,15 +95,22 @@ def verify(url: str) -> None:
         )
 
 
+def _connect(url: str, name: str) -> psycopg.Connection:
+    return psycopg.connect(url, autocommit=True, application_name=name, **KEEPALIVE)
+
+
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:
     connection.execute(migration.statements.encode())
     connection.execute(
-        "INSERT INTO interlock.migrations (version, name) VALUES (%s, %s)", (migration.version, migration.name)
+        "INSERT INTO interlock.migrations (version, name) VALUES (%s, %s)",
+        (migration.version, migration.name),
     )
 
 
 def _versions(connection: psycopg.Connection) -> set[int]:
-    return {version for (version,) in connection.execute("SELECT version FROM interlock.migrations").fetchall()}
+    return {
+        version for (version,) in connection.execute("SELECT version FROM interlock.migrations").fetchall()
+    }
 
 
 def _refuse_newer(done: set[int], known: Sequence[Migration]) -> None:

@@ -81,6 +81,7 @@ WHERE tenant_id = %(tenant_id)s AND status IN ('pending', 'running') AND status 
 -- Takes up to `slots` runs for a worker. Order: priority, then the tenant that has the fewest running,
 -- then age. At most one run per thread is a candidate, the first of its line. Rows that anybody else
 -- holds are skipped, so a claim never waits; a few candidates more than slots make up for those.
+-- The OFFSET 0 and the first LIMIT hold the plan to index look-ups whatever the statistics say.
 WITH RECURSIVE tenants AS (
     (
         SELECT tenant_id FROM interlock.runs WHERE status = 'pending' AND NOT behind
@@ -107,21 +108,26 @@ waiting AS (
             AND NOT EXISTS (
                 SELECT FROM interlock.runs x
                 WHERE x.tenant_id = r.tenant_id AND x.thread_id = r.thread_id AND x.status = 'running'
+                OFFSET 0
             )
             AND NOT EXISTS (
                 SELECT FROM interlock.runs y
                 WHERE y.tenant_id = r.tenant_id AND y.thread_id = r.thread_id
                     AND y.status IN ('pending', 'running') AND y.status = 'pending'
                     AND (y.run_at, y.first_seq) < (r.run_at, r.first_seq)
+                OFFSET 0
             )
         ORDER BY r.priority, r.run_at, r.first_seq
         LIMIT %(slots)s + 32
     ) c
     WHERE t.tenant_id IS NOT NULL
 ),
+next AS (
+    SELECT * FROM waiting ORDER BY priority, turn, run_at LIMIT %(slots)s + 32
+),
 picked AS (
     SELECT r.tenant_id, r.thread_id, r.run_id
-    FROM waiting w
+    FROM next w
     JOIN interlock.runs r
         ON r.tenant_id = w.tenant_id AND r.thread_id = w.thread_id AND r.run_id = w.run_id
     JOIN interlock.threads t ON t.tenant_id = w.tenant_id AND t.thread_id = w.thread_id

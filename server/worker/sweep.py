@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ...checkpoints import saver
+from ...checkpoints.database import Connection
 from ..records import event_log, queue
 from ..runs import lifecycle
 
@@ -16,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 TEMPORARY_GRACE_S = 600.0
 """How long an ended stateless run can be read and its idempotency key is remembered."""
-_BATCH = 1000
+_BATCH = 100
 
 
 async def reclaim(resources: Resources, *, without_worker: bool = False) -> int:
@@ -42,18 +44,21 @@ async def reclaim(resources: Resources, *, without_worker: bool = False) -> int:
 
 async def tidy(resources: Resources) -> None:
     """One round of housekeeping; each step is small and may run in several processes at once."""
+    retention_s = resources.settings.events.retention_s
     async with resources.database.connection() as connection:
         if await queue.analyse_if_never(connection):
             log.info("hot_tables_analysed")
-        while (
-            len(await queue.sweep_temporary_runs(connection, grace_s=TEMPORARY_GRACE_S, limit=_BATCH))
-            == _BATCH
-        ):
+        while await event_log.sweep(connection, retention_s=retention_s):
             pass
-        while await event_log.sweep(
-            connection,
-            retention_s=resources.settings.events.retention_s,
-            temporary_s=TEMPORARY_GRACE_S,
-            limit=_BATCH,
-        ):
+        while await _forget_temporary(connection) == _BATCH:
             pass
+
+
+async def _forget_temporary(connection: Connection) -> int:
+    """Remove what ended stateless runs have left: their rows, events and checkpoints."""
+    async with connection.transaction():
+        forgotten = await queue.sweep_temporary_runs(connection, grace_s=TEMPORARY_GRACE_S, limit=_BATCH)
+        for tenant_id, thread_id in forgotten:
+            await event_log.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
+            await saver.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
+    return len(forgotten)

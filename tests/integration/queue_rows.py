@@ -75,7 +75,9 @@ async def enqueue(
         )
 
 
-async def claim(database: Database, slots: int = 10, *, worker_id: str = "w1", lease_s: float = 10.0) -> list[Run]:
+async def claim(
+    database: Database, slots: int = 10, *, worker_id: str = "w1", lease_s: float = 10.0
+) -> list[Run]:
     async with database.connection() as connection:
         return await queue.claim(connection, worker_id=worker_id, slots=slots, lease_s=lease_s)
 

@@ -189,7 +189,11 @@ async def test_the_third_crash_quarantines_a_run(database: Database) -> None:
         (run,) = await claim(database)
         async with database.connection() as connection:
             back = await queue.take_back(
-                connection, run, max_attempts=3, error=b'{"error":"WorkerCrashed","message":"m"}', if_expired=False
+                connection,
+                run,
+                max_attempts=3,
+                error=b'{"error":"WorkerCrashed","message":"m"}',
+                if_expired=False,
             )
         assert back is not None
         states.append((back.status, back.crashes, back.attempt))

@@ -1,0 +1,111 @@
+"""Wake-ups: delivered, and found again after the connection was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from interlock.checkpoints.database import Database
+from interlock.checkpoints.notify import PRESENCE, Wakeups
+
+Until = Callable[..., Awaitable[Any]]
+
+_LISTENERS = b"SELECT pid FROM pg_stat_activity WHERE application_name = 'interlock-listen'"
+
+
+@asynccontextmanager
+async def running(wakeups: Wakeups) -> AsyncIterator[None]:
+    task = asyncio.create_task(wakeups.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_listener_hears_its_channel_and_no_other(
+    database: Database, database_url: str, until: Until
+) -> None:
+    heard: list[str] = []
+    wakeups = Wakeups(database_url)
+    wakeups.listen("interlock_runs", heard.append)
+    async with running(wakeups):
+        await until(lambda: heard == [""])
+        await database.execute(b"NOTIFY interlock_cancel, 'other'")
+        await database.execute(b"NOTIFY interlock_runs, 'mine'")
+        await until(lambda: heard == ["", "mine"])
+
+
+async def test_a_channel_can_be_added_while_connected_without_waking_the_others(
+    database: Database, database_url: str, until: Until
+) -> None:
+    runs: list[str] = []
+    cancels: list[str] = []
+    wakeups = Wakeups(database_url)
+    wakeups.listen("interlock_runs", runs.append)
+    async with running(wakeups):
+        await until(lambda: runs == [""])
+        stop = wakeups.listen("interlock_cancel", cancels.append)
+        await until(lambda: cancels == [""])
+        await database.execute(b"NOTIFY interlock_cancel, 'a'")
+        await database.execute(b"NOTIFY interlock_runs, 'b'")
+        await until(lambda: cancels == ["", "a"] and runs == ["", "b"])
+        stop()
+        await database.execute(b"NOTIFY interlock_cancel, 'c'")
+        await database.execute(b"NOTIFY interlock_runs, 'd'")
+        await until(lambda: runs == ["", "b", "d"])
+        assert cancels == ["", "a"]
+
+
+async def test_nothing_is_connected_before_somebody_listens(
+    database: Database, database_url: str, until: Until
+) -> None:
+    wakeups = Wakeups(database_url)
+    async with running(wakeups):
+        await asyncio.sleep(0)
+        assert await database.fetch_all(_LISTENERS) == []
+        wakeups.listen("interlock_runs", lambda _: None)
+        await until(lambda: database.fetch_all(_LISTENERS))
+
+
+async def test_after_a_lost_connection_every_listener_is_woken_and_hears_again(
+    database: Database, database_url: str, until: Until
+) -> None:
+    heard: list[str] = []
+    wakeups = Wakeups(database_url)
+    wakeups.listen("interlock_runs", heard.append)
+    async with running(wakeups):
+        await until(lambda: heard == [""])
+        for _ in range(3):
+            known = len(heard)
+            await database.execute(
+                b"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                b" WHERE application_name = 'interlock-listen'"
+            )
+            await until(lambda known=known: len(heard) > known)
+        assert set(heard) == {""}
+        await database.execute(b"NOTIFY interlock_runs, 'again'")
+        await until(lambda: heard[-1] == "again")
+
+
+async def test_presence_lasts_as_long_as_the_connection(
+    database: Database, database_url: str, until: Until
+) -> None:
+    held = b"SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = %s AND granted"
+    wakeups = Wakeups(database_url)
+    wakeups.be_present("host/1/abc")
+    async with running(wakeups):
+        await wakeups.connected.wait()
+        assert len(await database.fetch_all(held, (PRESENCE,))) == 1
+    with psycopg.connect(database_url, autocommit=True) as connection:
+
+        def gone() -> bool:
+            return connection.execute(held, (PRESENCE,)).fetchall() == []
+
+        await until(gone)
