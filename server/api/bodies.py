@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ..errors import Invalid, TooLarge
 from .problems import first_fault
@@ -36,8 +36,9 @@ class Reader:
     def __init__(self, model: type[BaseModel], *, many: bool) -> None:
         self.model = model
         self.many = many
-        bodies_of_model = Annotated[list[model], Field(min_length=1, max_length=1000)]
-        self._adapter: TypeAdapter[Any] = TypeAdapter(bodies_of_model if many else model)
+        self._adapter: TypeAdapter[Any] = TypeAdapter(
+            list[model] if many else model  # pyright: ignore[reportInvalidTypeForm] - known when it runs
+        )
 
     async def __call__(self, request: Request) -> Any:
         """The body of a request, as its model."""
@@ -46,6 +47,8 @@ class Reader:
             read = self._adapter.validate_python(value)
         except ValidationError as error:
             raise first_fault(error) from error
+        if read == []:
+            raise Invalid("the list is empty; give at least one")
         _report_unknown(request, read if self.many else [read])
         return read
 

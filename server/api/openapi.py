@@ -40,7 +40,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     for route in app.routes:
         if isinstance(route, APIRoute) and route.include_in_schema:
-            for method in route.methods:
+            for method in route.methods or ():
                 operation = description["paths"][route.path_format][method.lower()]
                 _describe_body(operation, route, schemas)
                 _describe_errors(operation)

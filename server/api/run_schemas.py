@@ -48,8 +48,7 @@ class RunConfig(Body):
 
     def given(self) -> dict[str, Any]:
         """What was given, other keys too: LangGraph knows more of them than the wire names."""
-        named = {name: getattr(self, name) for name in self.model_fields_set}
-        return named | (self.model_extra or {})
+        return super().given() | (self.model_extra or {})
 
 
 class RunCreate(Body):

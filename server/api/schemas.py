@@ -32,6 +32,12 @@ class Body(BaseModel):
             return {name: value for name, value in given.items() if value is not None}
         return given
 
+    def given(self) -> dict[str, Any]:
+        """The fields that were given."""
+        return {
+            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
+        }
+
 
 def storable(value: Any) -> Any:
     """Let through what a `jsonb` column can hold exactly.
@@ -184,12 +190,6 @@ class CommandBody(Body):
     update: dict[str, Any] | list[Any] | None = None
     goto: str | dict[str, Any] | list[str | dict[str, Any]] | None = None
     """A node, `{"node", "input"}`, or a list of those."""
-
-    def given(self) -> dict[str, Any]:
-        """The parts that were given."""
-        return {
-            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
-        }
 
 
 class SuperstepUpdate(Body):

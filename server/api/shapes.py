@@ -32,9 +32,9 @@ def nothing(status: int = 204) -> Response:
     return Response(status_code=status)
 
 
-def selected(shape: JsonObject, fields: Collection[str] | None) -> JsonObject:
+def selected(shape: Mapping[str, Any], fields: Collection[str] | None) -> JsonObject:
     """Only the named fields; all of them when none is named."""
-    return shape if not fields else {name: shape[name] for name in fields if name in shape}
+    return {name: shape[name] for name in fields if name in shape} if fields else dict(shape)
 
 
 def assistant_shape(assistant: Assistant) -> JsonObject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from langgraph.store.base import Item, ListNamespacesOp, MatchCondition, SearchOp
+from langgraph.store.base import Item
 from starlette.responses import Response
 
 from ...checkpoints.store import PostgresStore, conditions_of
@@ -58,11 +58,14 @@ async def delete_item(
 async def search_items(caller: MaySearch, wanted: Annotated[ItemSearch, body(ItemSearch)]) -> Response:
     """Items below a namespace, last changed first."""
     _check_filter(wanted.filter or {})
-    refresh = True if wanted.refresh_ttl is None else wanted.refresh_ttl
-    op = SearchOp(
-        tuple(wanted.namespace_prefix), wanted.filter, wanted.limit, wanted.offset, wanted.query, refresh
+    found = await _store(caller).asearch(
+        tuple(wanted.namespace_prefix),
+        query=wanted.query,
+        filter=wanted.filter,
+        limit=wanted.limit,
+        offset=wanted.offset,
+        refresh_ttl=wanted.refresh_ttl,
     )
-    [found] = await _store(caller).abatch([op])
     return json_response({"items": [item_shape(item) | {"score": item.score} for item in found]})
 
 
@@ -71,13 +74,13 @@ async def list_namespaces(
     caller: MaySearch, wanted: Annotated[NamespaceSearch, body(NamespaceSearch)]
 ) -> Response:
     """Namespaces in use."""
-    conditions = tuple(
-        MatchCondition(kind, tuple(path))
-        for kind, path in (("prefix", wanted.prefix), ("suffix", wanted.suffix))
-        if path
+    found = await _store(caller).alist_namespaces(
+        prefix=tuple(wanted.prefix) if wanted.prefix else None,
+        suffix=tuple(wanted.suffix) if wanted.suffix else None,
+        max_depth=wanted.max_depth,
+        limit=wanted.limit,
+        offset=wanted.offset,
     )
-    op = ListNamespacesOp(conditions, wanted.max_depth, wanted.limit, wanted.offset)
-    [found] = await _store(caller).abatch([op])
     return json_response({"namespaces": found})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -83,7 +83,8 @@ class Update:
     def state_update(self) -> StateUpdate:
         """As LangGraph takes it."""
         values = self.values if self.command is None else Command(**self.command)
-        return StateUpdate(values, self.as_node)
+        # Commands are taken as well, though only dicts are declared.
+        return StateUpdate(cast("Any", values), self.as_node)
 
 
 async def read(
