@@ -1,0 +1,400 @@
+"""The event log of threads: numbered without a gap, complete before anybody sees a part of it.
+
+A reader never sees what the table does not hold: events go to readers after their commit only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import orjson
+import structlog
+
+from ...checkpoints.database import Connection, Database
+from ...checkpoints.errors import DatabaseError, DatabaseUnavailable, FenceLost
+from ...checkpoints.notify import Wakeups
+from ...checkpoints.queries import load_queries
+from ..domain import Event
+from .hub import Batch, Hub
+from .segments import NewEvent, numbered, pack, unpack
+
+if TYPE_CHECKING:
+    from ..settings import EventSettings
+
+__all__ = [
+    "EventLog",
+    "Hub",
+    "NewEvent",
+    "append_in",
+    "delete_runs_in",
+    "delete_thread_in",
+    "last_seq",
+    "sweep",
+]
+
+log = structlog.get_logger(__name__)
+_queries = load_queries(__file__)
+
+CHANNEL = "interlock_events"
+_POLL_S = 3.0
+_PAGE_SEGMENTS = 256
+_PAGE_BYTES = 4 * 1024 * 1024
+_END_OF_TIME = 2**62
+_RETRY_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0)
+"""Pauses while the database is away; a restart of Postgres must not cost a run."""
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """What one run appends with one flush."""
+
+    tenant_id: str
+    thread_id: UUID
+    run_id: UUID
+    fence: int
+    events: list[NewEvent]
+    stored: asyncio.Future[int]
+    codec: int = 0
+    body: bytes = b""
+    weight: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.weight = sum(len(event.data) for event in self.events)
+
+    def parameters(self) -> dict[str, object]:
+        return {
+            "tenant_id": self.tenant_id,
+            "thread_id": self.thread_id,
+            "run_id": self.run_id,
+            "fence": self.fence,
+            "count": len(self.events),
+            "codec": self.codec,
+            "body": self.body,
+        }
+
+
+class EventLog:
+    """Appends and follows the logs of all threads; one for each event loop.
+
+    Appends of several runs are stored by one statement. A run has one append under way at a time.
+    """
+
+    def __init__(self, database: Database, *, wakeups: Wakeups, hub: Hub, settings: EventSettings) -> None:
+        self._database = database
+        self._wakeups = wakeups
+        self._hub = hub
+        self._flush_interval_s = settings.flush_interval_ms / 1000
+        self._flush_bytes = settings.flush_bytes
+        self._waiting: list[_Part] = []
+        self._flushing: list[_Part] = []
+        self._weight = 0
+        self._arrived = asyncio.Event()
+        self._full = asyncio.Event()
+        self._listening = False
+
+    # --- writing -------------------------------------------------------------------------------
+
+    async def append(
+        self, *, tenant_id: str, thread_id: UUID, run_id: UUID, fence: int, events: Sequence[NewEvent]
+    ) -> int:
+        """Store events of a run and return the number of the last one, after the commit.
+
+        Raises:
+            FenceLost: another writer has taken the thread; nothing was stored.
+            DatabaseUnavailable: the database stayed away for too long.
+        """
+        stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        part = _Part(tenant_id, thread_id, run_id, fence, list(events), stored)
+        self._waiting.append(part)
+        self._weight += part.weight
+        self._arrived.set()
+        if self._weight >= self._flush_bytes:
+            self._full.set()
+        return await stored
+
+    async def run(self) -> None:
+        """Flush what is appended, until cancelled. Owned by the resources of the loop."""
+        try:
+            async with asyncio.TaskGroup() as stragglers:
+                while True:
+                    await self._arrived.wait()
+                    started = time.monotonic()
+                    self._flushing = self._take()
+                    await self._flush(self._flushing, stragglers)
+                    if self._waiting:
+                        await self._gather(started + self._flush_interval_s)
+        finally:
+            for part in (*self._flushing, *self._take()):
+                part.stored.cancel()
+
+    def _take(self) -> list[_Part]:
+        parts, self._waiting, self._weight = self._waiting, [], 0
+        self._arrived.clear()
+        self._full.clear()
+        return [part for part in parts if not part.stored.done()]
+
+    async def _gather(self, until: float) -> None:
+        """While the log is busy, let a few more events come together."""
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        try:
+            async with asyncio.timeout(left):
+                await self._full.wait()
+        except TimeoutError:
+            pass
+
+    async def _flush(self, parts: list[_Part], stragglers: asyncio.TaskGroup) -> None:
+        if not parts:
+            return
+        for part in parts:
+            part.codec, part.body = pack(part.events)
+        left = dict(enumerate(parts))
+        try:
+            rows = await self._database.fetch_all(
+                _queries.append,
+                {
+                    "tenant_ids": [p.tenant_id for p in parts],
+                    "thread_ids": [p.thread_id for p in parts],
+                    "run_ids": [p.run_id for p in parts],
+                    "fences": [p.fence for p in parts],
+                    "counts": [len(p.events) for p in parts],
+                    "codecs": [p.codec for p in parts],
+                    "bodies": [p.body for p in parts],
+                    "origin": self._hub.origin,
+                },
+            )
+        except DatabaseUnavailable as error:
+            # Whether it committed is not known, so each part finds out for itself.
+            log.warning("event_flush_failed", parts=len(parts), error=str(error))
+            for part in parts:
+                stragglers.create_task(self._store_alone(part, uncertain=True))
+            return
+        except DatabaseError:
+            # One of the parts cannot be stored. The others must not suffer from it.
+            rows = []
+        for row in rows:
+            self._done(left.pop(row["part"]), row["last_seq"])
+        for part in left.values():
+            stragglers.create_task(self._store_alone(part, uncertain=False))
+
+    async def _store_alone(self, part: _Part, *, uncertain: bool) -> None:
+        """Store a part that a flush left: wait for the thread's lock, or for the database."""
+        try:
+            for pause in (*_RETRY_S, None):
+                try:
+                    last_seq = await self._last_stored(part) if uncertain else None
+                    self._done(part, last_seq or await self._store(part))
+                    return
+                except DatabaseUnavailable:
+                    if pause is None or part.stored.done():
+                        raise
+                uncertain = True
+                await asyncio.sleep(pause)
+        except DatabaseError as error:
+            if not part.stored.done():
+                part.stored.set_exception(error)
+        finally:
+            part.stored.cancel()
+
+    async def _store(self, part: _Part) -> int:
+        row = await self._database.fetch_one(
+            _queries.append_waiting, {**part.parameters(), "origin": self._hub.origin}
+        )
+        if row is None:
+            raise FenceLost(f"run {part.run_id} no longer holds thread {part.thread_id}")
+        return row["last_seq"]
+
+    async def _last_stored(self, part: _Part) -> int | None:
+        row = await self._database.fetch_one(_queries.last_segment, part.parameters())
+        return None if row is None else row["last_seq"]
+
+    def _done(self, part: _Part, last_seq: int) -> None:
+        if self._hub.followed(part.tenant_id, part.thread_id):
+            first_seq = last_seq - len(part.events) + 1
+            events = numbered(part.events, first_seq=first_seq, run_id=part.run_id)
+            batch = Batch(first_seq, last_seq, part.run_id, events, part.weight)
+            self._hub.publish(part.tenant_id, part.thread_id, batch)
+        if not part.stored.done():
+            part.stored.set_result(last_seq)
+
+    # --- reading -------------------------------------------------------------------------------
+
+    async def follow(
+        self, *, tenant_id: str, thread_id: UUID, run_id: UUID | None, after: int
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """Events of a thread after number `after`, from the table and then as they are committed.
+
+        With a run only its own: it ends after the run's `run.ended`, or when nothing can come any
+        more. Without one it is the whole thread and has no end. Nothing is left out and nothing
+        comes twice; events of deleted runs are skipped.
+        """
+        self._listen()
+        reader = _Reader(self._database, tenant_id, thread_id, run_id, after)
+        with self._hub.subscribe(tenant_id, thread_id) as subscription:
+            while True:
+                if subscription.behind:
+                    subscription.behind = False
+                    open_before = await reader.is_open()
+                    async for events in reader.read():
+                        yield events
+                    subscription.read_to = reader.cursor
+                    if reader.ended or not open_before:
+                        return
+                while (batch := subscription.next_batch()) is not None:
+                    async for events in reader.take(batch):
+                        yield events
+                    subscription.read_to = reader.cursor
+                    if reader.ended:
+                        return
+                if not subscription.behind and not await subscription.wait(_POLL_S):
+                    subscription.behind = True
+
+    def woken(self, tenant_id: str, thread_id: UUID) -> None:
+        """Tell readers in this process that a transaction with `append_in` has committed."""
+        self._hub.woken(tenant_id, thread_id)
+
+    def _listen(self) -> None:
+        if not self._listening:
+            self._listening = True
+            self._wakeups.listen(CHANNEL, self._notified)
+
+    def _notified(self, payload: str) -> None:
+        origin, *lines = payload.split("\n")
+        if not lines:
+            self._hub.woken_all(asyncio.get_running_loop())
+        elif origin != self._hub.origin:
+            for line in lines:
+                seq, thread_id, tenant_id = line.split(" ", 2)
+                self._hub.woken(tenant_id, UUID(thread_id), int(seq))
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Where one reader stands in a thread's log."""
+
+    database: Database
+    tenant_id: str
+    thread_id: UUID
+    run_id: UUID | None
+    cursor: int
+    ended: bool = False
+
+    async def is_open(self) -> bool:
+        """Whether more may be committed than a read that starts now will find."""
+        if self.run_id is None:
+            return True
+        return await self.database.fetch_one(_queries.run_is_open, self._key()) is not None
+
+    async def read(self, *, until: int = _END_OF_TIME) -> AsyncIterator[Sequence[Event]]:
+        """What the table holds after the cursor."""
+        while not self.ended:
+            rows = await self.database.fetch_all(
+                _queries.read_segments,
+                {
+                    **self._key(),
+                    "after": self.cursor,
+                    "until": until,
+                    "segments": _PAGE_SEGMENTS,
+                    "weight": _PAGE_BYTES,
+                },
+            )
+            if not rows:
+                return
+            found = [event for row in rows for event in unpack(row) if event.seq > self.cursor]
+            self.cursor = rows[-1]["last_seq"]
+            if mine := self._mine(found):
+                yield mine
+
+    async def take(self, batch: Batch) -> AsyncIterator[Sequence[Event]]:
+        """A batch that has come in, after whatever was committed before it and is not read yet."""
+        if batch.last_seq <= self.cursor:
+            return
+        if batch.first_seq > self.cursor + 1:
+            async for events in self.read(until=batch.first_seq - 1):
+                yield events
+        fresh = [event for event in batch.events if event.seq > self.cursor]
+        self.cursor = batch.last_seq
+        if not self.ended and (mine := self._mine(fresh)):
+            yield mine
+
+    def _mine(self, events: Sequence[Event]) -> Sequence[Event]:
+        if self.run_id is None:
+            return events
+        mine = [event for event in events if event.run_id == self.run_id or self._rolled_back(event)]
+        self.ended = self.ended or any(event.kind == "run.ended" for event in mine)
+        return mine
+
+    def _rolled_back(self, event: Event) -> bool:
+        """Whether this tells the end of our run, of which nothing else is left."""
+        if event.run_id is not None or event.kind != "run.ended":
+            return False
+        return orjson.loads(event.data).get("run_id") == str(self.run_id)
+
+    def _key(self) -> dict[str, object]:
+        return {"tenant_id": self.tenant_id, "thread_id": self.thread_id, "run_id": self.run_id}
+
+
+async def append_in(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    run_id: UUID | None,
+    events: Sequence[NewEvent],
+) -> tuple[int, int]:
+    """Store events inside the caller's transaction; returns the first and the last number.
+
+    It locks the thread until the commit. Call `EventLog.woken` after it.
+
+    Raises:
+        DatabaseError: there is no such thread.
+    """
+    codec, body = pack(events)
+    cursor = await connection.execute(
+        _queries.append_in,
+        {
+            "tenant_id": tenant_id,
+            "thread_id": thread_id,
+            "run_id": run_id,
+            "count": len(events),
+            "codec": codec,
+            "body": body,
+        },
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise DatabaseError(f"there is no thread {thread_id} to write events of")
+    return row["last_seq"] - len(events) + 1, row["last_seq"]
+
+
+async def last_seq(connection: Connection, *, tenant_id: str, thread_id: UUID) -> int:
+    """Number of the last event of a thread; 0 when it has none."""
+    cursor = await connection.execute(_queries.last_seq, {"tenant_id": tenant_id, "thread_id": thread_id})
+    row = await cursor.fetchone()
+    assert row is not None
+    return row["last_seq"]
+
+
+async def delete_runs_in(
+    connection: Connection, *, tenant_id: str, thread_id: UUID, run_ids: Sequence[UUID]
+) -> None:
+    """Remove the events of runs, inside the caller's transaction."""
+    await connection.execute(
+        _queries.delete_runs, {"tenant_id": tenant_id, "thread_id": thread_id, "run_ids": list(run_ids)}
+    )
+
+
+async def delete_thread_in(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
+    """Remove all events of a thread, inside the caller's transaction."""
+    await connection.execute(_queries.delete_thread, {"tenant_id": tenant_id, "thread_id": thread_id})
+
+
+async def sweep(connection: Connection, *, retention_s: float, limit: int = 1000) -> int:
+    """Remove segments past their retention; returns how many."""
+    return (await connection.execute(_queries.sweep, {"retention_s": retention_s, "limit": limit})).rowcount
