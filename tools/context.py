@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
@@ -43,6 +43,8 @@ class ToolContext:
     """Where the run lives."""
     idempotency_key: str
     """The same for every execution of the same call."""
+    raised: list[Exception] = field(default_factory=list)
+    """What the tool raised, for the gateway: a tool node may turn it into a message on the way."""
 
     def bound(self, name: BoundField) -> Any:
         """The value of an argument that the server fills in."""
@@ -59,3 +61,6 @@ class ToolContext:
 
 tool_context: ContextVar[ToolContext] = ContextVar("interlock_tool_context")
 """Set by the gateway for the time of one execution or dry run."""
+
+executing: ContextVar[str | None] = ContextVar("interlock_executing_tool", default=None)
+"""Name of the tool that the gateway is letting through here."""

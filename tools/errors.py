@@ -7,16 +7,24 @@ from langgraph.errors import GraphBubbleUp
 from .policy.budget import Limit
 
 
-class RetryTool(Exception):
+class ToolError(Exception):
+    """A tool has no result."""
+
+
+class RetryTool(ToolError):
     """Nothing happened; the same call may be tried again."""
 
 
-class ToolFailed(Exception):
+class ToolFailed(ToolError):
     """The tool did nothing and will not; the model is told why."""
 
 
-class OutcomeUnknown(Exception):
+class OutcomeUnknown(ToolError):
     """The tool cannot say whether its effect happened; a person has to find out."""
+
+
+class ResultInvalid(ToolError):
+    """The tool did its work and answered something else than it declared."""
 
 
 class ToolInvalid(ValueError):

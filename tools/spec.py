@@ -52,6 +52,8 @@ class ToolSpec:
     """The tool does its effect once for one idempotency key, so a call that was cut off may be made again."""
     untrusted: bool = False
     """The result is somebody else's text: it is delimited before a model reads it."""
+    server_fields: frozenset[str] = frozenset()
+    """Parameters that the server fills in; a model that supplies one is refused."""
     source: Source = "declared"
     dry_run: DryRun | None = field(default=None, compare=False)
 

@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import orjson
 from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
 from .context import BoundField, ToolContext, tool_context
-from .errors import ToolFailed, ToolInvalid
-from .schemas import Schema, closed
+from .errors import ResultInvalid, ToolError, ToolFailed, ToolInvalid
+from .schemas import closed
 from .spec import DryRun, Effect, Risk, ToolSpec
 
 ToolFunction = Callable[..., Awaitable[Any]]
@@ -34,6 +35,16 @@ class DeclaredTool(StructuredTool):
 
     spec: ToolSpec
 
+    async def preview(self, arguments: dict[str, Any]) -> Any:
+        """What the tool would do with these arguments, as JSON; only for a tool with a dry run."""
+        if self.spec.dry_run is None:
+            raise ToolInvalid(f"tool {self.name!r} has no dry run")
+        model = self.args_schema
+        if not isinstance(model, type) or not issubclass(model, BaseModel):
+            raise ToolInvalid(f"tool {self.name!r} has no model of its arguments")
+        parsed = model.model_validate(arguments)
+        return await self.spec.dry_run(**{name: getattr(parsed, name) for name in model.model_fields})
+
 
 def tool(
     *,
@@ -52,8 +63,8 @@ def tool(
 
     Its parameters are what the model fills in, with two exceptions: one annotated `ToolContext`
     receives the server's side of the call, and those marked `Bound` are filled in by the server. The
-    docstring is the description, the return annotation the schema of the result. `dry_run` takes the
-    same parameters.
+    docstring is the description, the return annotation the schema of the result, which is text or
+    JSON. `dry_run` takes the same parameters.
 
     Raises:
         ToolInvalid: no docstring, not async, or a signature that has no schema.
@@ -80,6 +91,7 @@ def tool(
             timeout_s=timeout_s,
             idempotent=idempotent,
             untrusted=untrusted,
+            server_fields=frozenset(signature.bound),
             dry_run=None if dry_run is None else signature.bind(dry_run),
         )
         # Compiled now, so that a bad declaration fails where it is written.
@@ -88,7 +100,7 @@ def tool(
             name=called,
             description=description,
             args_schema=signature.model,
-            func=_from_thread(call := signature.bind(function)),
+            func=_from_thread(call := _checked(signature.bind(function), spec)),
             coroutine=call,
             spec=spec,
         )
@@ -127,7 +139,6 @@ class _Signature:
         result_schema = None
         if returns is not None and returns is not str:
             result_schema = closed(TypeAdapter(returns).json_schema(mode="serialization"))
-            Schema(result_schema)
         return cls(model, context, bound, result_schema)
 
     def bind(self, function: ToolFunction) -> ToolFunction:
@@ -141,6 +152,22 @@ class _Signature:
             return await function(**arguments)
 
         return call
+
+
+def _checked(call: ToolFunction, spec: ToolSpec) -> ToolFunction:
+    """The tool with its result checked and written as JSON text, or as the plain text that it is."""
+
+    async def run(**arguments: Any) -> str:
+        try:
+            result = await call(**arguments)
+            if spec.result is not None and (problem := spec.result.problem(result)):
+                raise ResultInvalid(f"the result of {spec.name!r} is not what it declares: {problem}")
+        except ToolError as error:
+            _context().raised.append(error)
+            raise
+        return result if isinstance(result, str) else orjson.dumps(result).decode()
+
+    return run
 
 
 def _from_thread(call: ToolFunction) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 -- name: ask
--- Stores a question once: no row comes back when a node that runs again asks it again.
-INSERT INTO interlock.reviews (
+-- Stores a question once: no row comes back when a node that runs again asks it again. A question that
+-- was closed since the thread went another way is open again when the thread comes back to it.
+INSERT INTO interlock.reviews AS r (
     tenant_id, thread_id, review_id, run_id, kind, tool, tool_version, tool_call_id, checkpoint_ns, arguments,
     arguments_hash, arguments_schema, description, allowed, dry_run, policy_version, requested_by
 ) VALUES (
@@ -8,7 +9,9 @@ INSERT INTO interlock.reviews (
     %(tool_call_id)s, %(checkpoint_ns)s, %(arguments)s, %(arguments_hash)s, %(arguments_schema)s,
     %(description)s, %(allowed)s, %(dry_run)s, %(policy_version)s, %(requested_by)s
 )
-ON CONFLICT DO NOTHING
+ON CONFLICT (tenant_id, thread_id, review_id) DO UPDATE
+SET status = 'pending', decided_at = NULL, run_id = excluded.run_id, dry_run = excluded.dry_run
+WHERE r.status = 'superseded'
 RETURNING *;
 
 -- name: find

@@ -86,12 +86,6 @@ async def answer(
         answered.append(decided)
         if decided.kind == "budget":
             budget = _granted(decided)
-    await records.supersede(
-        connection,
-        tenant_id=tenant_id,
-        thread_id=thread.thread_id,
-        kept=[UUID(hex=i) for i in _interrupt_ids(thread) if i not in by_id],
-    )
     wakes = {r.interrupt_id: {"type": r.status} for r in answered if r.kind != "budget"}
     return ResumePlan(resume={**foreign, **wakes} or None, budget=budget, answered=tuple(answered))
 
@@ -124,6 +118,25 @@ async def create_budget_review(connection: Connection, run: Run, *, limit: Limit
     return review
 
 
+async def close_others(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    interrupts: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> None:
+    """Close the reviews that a thread no longer waits for, inside the transaction that ends its run.
+
+    Args:
+        connection: inside that transaction.
+        tenant_id: owner of the thread.
+        thread_id: the thread.
+        interrupts: what it waits for now, by task.
+    """
+    kept = [UUID(hex=i) for i in _ids_in(interrupts)]
+    await records.supersede(connection, tenant_id=tenant_id, thread_id=thread_id, kept=kept)
+
+
 async def pending_interrupts(
     connection: Connection, *, tenant_id: str, thread_id: UUID, kind: Literal["budget"] | None = None
 ) -> list[dict[str, Any]]:
@@ -153,7 +166,7 @@ async def _by_review(
     if _is_map(resume):
         return {r.interrupt_id: (r, _single(r, resume[r.interrupt_id])) for r in await locked(resume)}
 
-    shown = _interrupt_ids(thread)
+    shown = _ids_in(thread.interrupts)
     waiting = await records.pending(connection, tenant_id=tenant_id, thread_id=thread.thread_id)
     waiting = [r for r in waiting if r.interrupt_id in shown] or waiting
     known = await locked([*shown, *(r.interrupt_id for r in waiting)])
@@ -251,8 +264,8 @@ def _already(review: Review) -> str:
     return f"the review of {review.tool!r} is already answered ({review.status})"
 
 
-def _interrupt_ids(thread: Thread) -> list[str]:
-    ids = [i["id"] for waiting in thread.interrupts.values() for i in waiting]
+def _ids_in(interrupts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    ids = [i["id"] for waiting in interrupts.values() for i in waiting]
     return [i for i in ids if _INTERRUPT_ID.fullmatch(i)]
 
 

@@ -226,6 +226,10 @@ class Meter:
         """Count a model call that is about to begin; a limit means that it must not."""
         return self._take("model_calls")
 
+    def take_tool_call(self) -> Limit | None:
+        """Count a tool call that nobody can hold back, such as one that passes the gateway by."""
+        return self._take("tool_calls")
+
     @contextmanager
     def tool_call(self) -> Iterator[Reservation | Limit]:
         """Hold one tool call; yields the limit instead when there is none left."""

@@ -1,0 +1,175 @@
+"""The stages of the gateway that need nothing but the call: resolve to policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from langchain_core.tools import BaseTool
+from langgraph.store.base import BaseStore
+
+from .audit import Attempt, Outcome, Stage, storable
+from .canonical import Canonical, NotJson, canonical
+from .context import RunScope
+from .ledger import CallKey
+from .policy.cedar import Policies, UnknownTools
+from .policy.permissions import Principal
+from .registry import Registry
+from .spec import ToolSpec
+
+Mode = Literal["enforce", "observe"]
+"""What a tool that runs past the gateway meets. enforce: it is refused. observe: it is recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """What an operator sets."""
+
+    mode: Mode = "observe"
+    unknown: UnknownTools = "allow"
+    timeout_s: float | None = 1800.0
+    """Deadline of a tool that declares none."""
+    max_result_chars: int = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """A call as the graph makes it."""
+
+    name: str
+    tool: BaseTool | None
+    """What the graph would run; None when the model named a tool that is not there."""
+    arguments: dict[str, Any]
+    tool_call_id: str
+    checkpoint_ns: str
+    store: BaseStore | None
+
+
+class Refused(Exception):
+    """A stage says no."""
+
+    def __init__(self, stage: Stage, reason: str) -> None:
+        super().__init__(reason)
+        self.stage: Stage = stage
+        self.reason = reason
+
+
+@dataclass(slots=True, kw_only=True)
+class Passage:
+    """A call on its way through the stages; what is not known yet is None."""
+
+    request: CallRequest
+    principal: Principal
+    run: RunScope
+    policy_version: str
+    spec: ToolSpec | None = None
+    canonical: Canonical | None = None
+    policy_ids: tuple[str, ...] = ()
+
+    def attempt(
+        self,
+        *,
+        stage: Stage,
+        outcome: Outcome,
+        reason: str | None = None,
+        review_id: UUID | None = None,
+        duration_ms: float | None = None,
+    ) -> Attempt:
+        """The audit row of an attempt that ended here."""
+        arguments = self.canonical.text if self.canonical else storable(repr(self.request.arguments)).encode()
+        return Attempt(
+            scope=self.run,
+            subject=self.principal.subject,
+            tool=self.request.name,
+            tool_call_id=self.request.tool_call_id,
+            checkpoint_ns=self.request.checkpoint_ns,
+            arguments=arguments,
+            arguments_hash=self.canonical.hash if self.canonical else None,
+            spec=self.spec,
+            stage=stage,
+            outcome=outcome,
+            reason=reason,
+            policy_ids=self.policy_ids,
+            policy_version=self.policy_version,
+            review_id=review_id,
+            duration_ms=duration_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedCall:
+    """A call that may be made, though perhaps not without asking."""
+
+    passage: Passage
+    spec: ToolSpec
+    canonical: Canonical
+    needs_review: bool
+
+    @property
+    def request(self) -> CallRequest:
+        """What the graph asked for."""
+        return self.passage.request
+
+    @property
+    def key(self) -> CallKey:
+        """What makes it the same call when the step runs again."""
+        return CallKey(
+            scope=self.passage.run,
+            checkpoint_ns=self.request.checkpoint_ns,
+            tool=self.spec.name,
+            tool_call_id=self.request.tool_call_id,
+            arguments_hash=self.canonical.hash,
+        )
+
+
+class Checks:
+    """Stages one to five; one for each gateway."""
+
+    def __init__(self, *, registry: Registry, policies: Policies, options: GatewayOptions) -> None:
+        self._registry = registry
+        self._policies = policies
+        self._options = options
+
+    def begin(self, request: CallRequest, *, principal: Principal, run: RunScope) -> Passage:
+        """Start a call on its way."""
+        return Passage(request=request, principal=principal, run=run, policy_version=self._policies.version)
+
+    def run(self, passage: Passage, *, tool_calls: int) -> CheckedCall:
+        """Take a call through the stages; the passage keeps how far it came.
+
+        Args:
+            passage: the call.
+            tool_calls: how many the run made before; policies may ask.
+
+        Raises:
+            Refused: a stage says no.
+        """
+        request = passage.request
+        if request.tool is None:
+            raise Refused("resolve", f"there is no tool named {request.name!r}")
+        spec = passage.spec = self._registry.spec_of(request.tool)
+        try:
+            found = passage.canonical = canonical(request.arguments)
+        except NotJson as error:
+            raise Refused("canonicalise", f"the arguments are not JSON: {error}") from error
+        if spec.schema is not None and (problem := spec.schema.problem(request.arguments)):
+            raise Refused("schema", f"the arguments do not fit: {problem}")
+        # A field that the server fills in is not in the schema, so a closed schema refuses it above.
+        # Where the arguments have no schema, its name is looked for.
+        if spec.schema is None and (forged := spec.server_fields & request.arguments.keys()):
+            raise Refused("bind", f"only the server fills in {', '.join(sorted(forged))}")
+        context = {
+            "graph": passage.run.graph_id,
+            "assistant": str(passage.run.assistant_id),
+            "unknownTools": self._options.unknown,
+            "toolCalls": tool_calls,
+        }
+        verdict = self._policies.decide("call", passage.principal, spec, context=context)
+        passage.policy_ids = verdict.policy_ids
+        if not verdict.allowed:
+            raise Refused("policy", verdict.reason)
+        unreviewed = self._policies.decide("callUnreviewed", passage.principal, spec, context=context)
+        if not unreviewed.allowed:
+            passage.policy_ids = (*verdict.policy_ids, *unreviewed.policy_ids)
+        return CheckedCall(passage=passage, spec=spec, canonical=found, needs_review=not unreviewed.allowed)

@@ -1,0 +1,343 @@
+"""The one path of every tool call, in a fixed order. Every attempt leaves a row, a refused one too.
+
+resolve → canonicalise → schema → bind → policy (`checks.py`) → budget → ledger → dry run → review →
+execute → result → settle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import orjson
+from langchain_core.messages import ToolMessage
+from langgraph.errors import GraphBubbleUp
+
+from ..checkpoints.database import Connection, Database
+from . import audit
+from .answers import Ending, decided, ending, message, outcome_question, refusal, tool_question, with_notice
+from .audit import Attempt
+from .checks import CallRequest, CheckedCall, Checks, GatewayOptions, Refused
+from .context import RunScope, ToolContext, executing, tool_context
+from .egress import Egress
+from .errors import BudgetReached, RetryTool, ToolFailed
+from .ledger import Ledger, LedgerEntry, LedgerState, ToolResult
+from .policy.budget import Limit, Meter
+from .policy.cedar import Policies
+from .policy.permissions import Principal
+from .policy.review import Review, ReviewPending, ReviewRecords
+from .registry import Registry
+from .results import prepared
+from .tool import DeclaredTool
+
+Execute = Callable[[dict[str, Any]], Awaitable[ToolResult]]
+"""Runs the tool itself with the given arguments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """On whose account a call is made."""
+
+    principal: Principal
+    run: RunScope
+    meter: Meter
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The call has its answer without being executed."""
+
+    result: ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A person has to answer first."""
+
+    review: Review
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """The call is ours to execute."""
+
+    call: CheckedCall
+    start_id: UUID
+    review: Review | None
+
+
+_Admission = _Answered | _Waiting | _Claimed
+
+
+class Gateway:
+    """Decides, executes, remembers and proves tool calls. One for each event loop."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        policies: Policies,
+        database: Database,
+        reviews: ReviewRecords,
+        egress: Egress,
+        options: GatewayOptions,
+    ) -> None:
+        self.registry = registry
+        self.options = options
+        self._checks = Checks(registry=registry, policies=policies, options=options)
+        self._database = database
+        self._reviews = reviews
+        self._egress = egress
+        self._ledger = Ledger()
+
+    async def call(self, request: CallRequest, *, caller: Caller, execute: Execute) -> ToolResult:
+        """Let one call through, or answer the model why not.
+
+        Raises:
+            ReviewPending: a person is asked; the graph stops and comes back here when it runs again.
+            BudgetReached: the run has no tool call left.
+            FenceLost: another worker carries this thread now.
+        """
+        passage = self._checks.begin(request, principal=caller.principal, run=caller.run)
+        try:
+            call = self._checks.run(passage, tool_calls=caller.meter.usage.tool_calls)
+            with caller.meter.tool_call() as held:
+                if isinstance(held, Limit):
+                    await self.record(passage.attempt(stage="budget", outcome="refused", reason=held.message))
+                    raise BudgetReached(held)
+                match await self._admit(call, caller):
+                    case _Answered(result):
+                        return result
+                    case _Waiting(review):
+                        raise ReviewPending([review])
+                    case claimed:
+                        held.spend()
+                        return await self._execute(claimed, caller, execute)
+        except Refused as refused:
+            await self.record(passage.attempt(stage=refused.stage, outcome="refused", reason=refused.reason))
+            return refusal(request, refused.reason)
+
+    def bypass(
+        self, caller: Caller, name: str, arguments: str, tool_call_id: str, *, refused: bool
+    ) -> Attempt:
+        """The audit row of a tool that was seen outside the gateway; for `record`."""
+        request = CallRequest(
+            name=name,
+            tool=None,
+            arguments={"input": arguments},
+            tool_call_id=tool_call_id,
+            checkpoint_ns="",
+            store=None,
+        )
+        passage = self._checks.begin(request, principal=caller.principal, run=caller.run)
+        return passage.attempt(
+            stage="resolve",
+            outcome="refused" if refused else "bypassed",
+            reason="the tool was called past the gateway",
+        )
+
+    async def record(self, attempt: Attempt) -> None:
+        """Append an attempt to the audit."""
+        async with self._database.connection() as connection:
+            await audit.record(connection, attempt)
+
+    async def _admit(self, call: CheckedCall, caller: Caller) -> _Admission:
+        question = tool_question(call)
+        async with self._database.transaction() as connection:
+            # A stored question comes before today's policy: its answer holds even if the policy, asked
+            # again, would no longer want one.
+            review = await self._reviews.find(connection, question)
+            if review is not None and review.status != "superseded":
+                return await self._follow(connection, review, call, caller)
+            if not call.needs_review:
+                return await self._claim(connection, call)
+            entry = await self._ledger.look(connection, call.key)
+            if entry is not None and entry.state == "succeeded":
+                return await self._replay(connection, call, entry)
+        # Between the transactions: a dry run may take its time.
+        question = replace(question, dry_run=await self._dry_run(call, caller))
+        async with self._database.transaction() as connection:
+            await self._ledger.hold_fence(connection, call.key)
+            review, new = await self._reviews.ask(connection, question)
+            if new:
+                await audit.record(
+                    connection,
+                    call.passage.attempt(stage="review", outcome="waiting", review_id=review.review_id),
+                )
+        return _Waiting(review)
+
+    async def _follow(
+        self, connection: Connection, review: Review, call: CheckedCall, caller: Caller
+    ) -> _Admission:
+        """Do what the person decided."""
+        match review.status:
+            case "pending":
+                return _Waiting(review)
+            case "approved":
+                return await self._claim(connection, call, review=review)
+            case "edited":
+                edited = replace(call.request, arguments=(review.answer or {})["arguments"])
+                # Back to the schema and the policy: what a person wrote is checked like any call.
+                passage = self._checks.begin(edited, principal=caller.principal, run=caller.run)
+                checked = self._checks.run(passage, tool_calls=caller.meter.usage.tool_calls)
+                return await self._claim(connection, checked, review=review)
+            case _:
+                return await self._answer(connection, call, decided(review, call.request), review=review)
+
+    async def _claim(
+        self, connection: Connection, call: CheckedCall, *, review: Review | None = None
+    ) -> _Admission:
+        repeatable = call.spec.idempotent or call.spec.effect == "read"
+        entry, start_id = await self._ledger.begin(connection, call.key, again=repeatable)
+        if entry is None:
+            return _Claimed(call, start_id, review)
+        if entry.state == "succeeded":
+            return await self._replay(connection, call, entry)
+        # Cut off before: the effect may have happened, so a person says what became of it.
+        asked, new = await self._reviews.ask(connection, outcome_question(call, entry))
+        if new:
+            await self._ledger.cut_off(connection, call.key, entry)
+            await audit.record(
+                connection,
+                call.passage.attempt(stage="ledger", outcome="unknown", review_id=asked.review_id),
+            )
+        if asked.status == "approved":
+            entry, start_id = await self._ledger.begin(connection, call.key, again=True)
+            if entry is None:
+                return _Claimed(call, start_id, asked)
+            return await self._replay(connection, call, entry)
+        if asked.status == "pending":
+            return _Waiting(asked)
+        return await self._answer(connection, call, decided(asked, call.request), review=asked)
+
+    async def _replay(self, connection: Connection, call: CheckedCall, entry: LedgerEntry) -> _Answered:
+        await audit.record(connection, call.passage.attempt(stage="ledger", outcome="replayed"))
+        result = self._ledger.result(entry)
+        if result is None:
+            text = "This call was already made and succeeded. Its result could not be kept."
+            result = message(call.request, text, "replayed", status="success")
+        return _Answered(result)
+
+    async def _answer(
+        self, connection: Connection, call: CheckedCall, end: Ending, *, review: Review
+    ) -> _Answered:
+        await audit.record(
+            connection,
+            call.passage.attempt(
+                stage=end.stage, outcome=end.outcome, reason=end.reason, review_id=review.review_id
+            ),
+        )
+        return _Answered(end.message)
+
+    async def _dry_run(self, call: CheckedCall, caller: Caller) -> bytes | None:
+        tool = call.request.tool
+        if not isinstance(tool, DeclaredTool) or tool.spec.dry_run is None:
+            return None
+        try:
+            with self._inside(call, caller):
+                async with asyncio.timeout(self._deadline(call)):
+                    preview = await tool.preview(call.request.arguments)
+        except (ToolFailed, RetryTool) as error:
+            raise Refused("dry_run", str(error)) from error
+        except TimeoutError as error:
+            raise Refused("dry_run", "the dry run gave no answer in time") from error
+        return orjson.dumps(preview)
+
+    async def _execute(self, claimed: _Claimed, caller: Caller, execute: Execute) -> ToolResult:
+        call, started = claimed.call, time.monotonic()
+        deadline_s = self._deadline(call)
+        deadline = asyncio.timeout(deadline_s)
+        try:
+            with self._inside(call, caller) as context:
+                async with deadline:
+                    result = await execute(call.request.arguments)
+            if context.raised and isinstance(result, ToolMessage):
+                # The tool node has made a message of it; what the tool meant is in its error.
+                raise context.raised[-1]
+        except GraphBubbleUp:
+            # The tool itself asks somebody: LangGraph runs it again from its start.
+            await self._settle(claimed, _interrupted(call), started=started)
+            raise
+        except Exception as error:
+            # Whatever a tool raises, its ledger entry and its audit row are written.
+            end = ending(call, error, deadline_s=deadline_s if deadline.expired() else None)
+            if end is None:
+                await self._settle(claimed, _raised(call, error), started=started)
+                raise
+            await self._settle(claimed, end, started=started)
+            return end.message
+        result = prepared(result, call.spec, limit=self.options.max_result_chars)
+        if claimed.review is not None and claimed.review.status == "edited":
+            result = with_notice(result, call)
+        await self._settle(claimed, result, started=started)
+        return result
+
+    async def _settle(self, claimed: _Claimed, end: Ending | ToolResult, *, started: float) -> None:
+        """Ledger and audit in one transaction."""
+        passage, review_id = claimed.call.passage, claimed.review and claimed.review.review_id
+        elapsed = (time.monotonic() - started) * 1000
+        state: LedgerState = "succeeded"
+        if isinstance(end, Ending):
+            state, result = end.state, end.message if end.state == "succeeded" else None
+            attempt = passage.attempt(
+                stage=end.stage,
+                outcome=end.outcome,
+                reason=end.reason,
+                review_id=review_id,
+                duration_ms=elapsed,
+            )
+        else:
+            result = end
+            failed = isinstance(end, ToolMessage) and end.status == "error"
+            attempt = passage.attempt(
+                stage="execute" if failed else "settle",
+                outcome="failed" if failed else "succeeded",
+                review_id=review_id,
+                duration_ms=elapsed,
+            )
+        async with self._database.transaction() as connection:
+            await self._ledger.settle(
+                connection, claimed.call.key, claimed.start_id, state=state, result=result
+            )
+            await audit.record(connection, attempt)
+
+    def _deadline(self, call: CheckedCall) -> float | None:
+        return call.spec.timeout_s or self.options.timeout_s
+
+    @contextmanager
+    def _inside(self, call: CheckedCall, caller: Caller) -> Iterator[ToolContext]:
+        """The context that a tool sees, for the time that it runs."""
+        context = ToolContext(
+            principal=caller.principal,
+            run=caller.run,
+            database=self._database,
+            store=call.request.store,
+            egress=self._egress,
+            loop=asyncio.get_running_loop(),
+            idempotency_key=call.key.idempotency_key,
+        )
+        in_context, in_executing = tool_context.set(context), executing.set(call.spec.name)
+        try:
+            yield context
+        finally:
+            executing.reset(in_executing)
+            tool_context.reset(in_context)
+
+
+def _interrupted(call: CheckedCall) -> Ending:
+    reason = "the tool interrupted the graph"
+    return Ending(
+        message=message(call.request, reason, "waiting"), stage="execute", outcome="waiting", reason=reason
+    )
+
+
+def _raised(call: CheckedCall, error: Exception) -> Ending:
+    reason = f"{type(error).__name__}: {error}"
+    return Ending(
+        message=message(call.request, reason, "failed"), stage="execute", outcome="failed", reason=reason
+    )
