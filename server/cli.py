@@ -284,7 +284,7 @@ def _setting_rows(settings: Settings) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _expected() -> tuple[type[BaseException], ...]:
+def _expected() -> tuple[type[Exception], ...]:
     """The errors whose message is all that the user needs. Looked up only when something failed."""
     from ..checkpoints.errors import DatabaseError
     from .embedded import EmbeddedPostgresError
@@ -299,7 +299,9 @@ def main() -> None:
     """The entry point."""
     try:
         app()
-    except _expected() as error:
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
         typer.echo(f"interlock: {error}", err=True)
         sys.exit(1)
 

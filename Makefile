@@ -1,0 +1,68 @@
+# The only commands anyone has to remember. All needs Python 3.11 or newer with pip, and make.
+
+PY ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv || echo .uv/bin/uv)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-tests dev serve work doctor fmt lint types arch test test-all evals check constraints clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ok ## Install everything into .venv
+
+# `--target` needs neither a virtual environment nor permission from a system Python.
+.venv/.ok: pyproject.toml constraints.txt
+	@command -v "$(UV)" >/dev/null || $(PY) -m pip install -q --disable-pip-version-check --target .uv uv
+	@"$(UV)" venv -q --allow-existing --python "$(PY)" .venv
+	@"$(UV)" pip install -q --python .venv -c constraints.txt -e '.[embedded,dev]'
+	@touch $@
+
+dev: .venv/.ok ## Serve the graphs here: API, worker, console, Postgres
+	@exec interlock dev
+
+serve: .venv/.ok ## Serve the API only
+	@exec interlock serve
+
+work: .venv/.ok ## Execute runs only
+	@exec interlock work
+
+doctor: .venv/.ok ## Check database, configuration, graphs, port and clock
+	@interlock doctor
+
+fmt: .venv/.ok ## Format and mend what can be mended
+	@ruff format -q
+	@ruff check --fix
+
+lint: .venv/.ok ## Lint and check the format
+	@ruff format --check
+	@ruff check
+
+types: .venv/.ok ## Check types
+	@basedpyright
+
+arch: .venv/.ok ## Check which room imports which
+	@lint-imports
+
+# The tests drive Node and Chromium as well; the script fetches what is missing.
+setup-tests: .venv/.ok
+	@tests/install.sh
+
+test: setup-tests ## Run every test
+	@pytest -q -n auto --dist loadscope
+
+test-all: lint types arch test evals ## Everything that can fail
+
+evals: .venv/.ok ## Measure the graphs against the accepted scores
+	@for dataset in evals/datasets/*.yaml; do interlock eval "$$dataset" || exit 1; done
+
+check: test-all ## What has to pass before a change lands
+
+constraints: .venv/.ok ## Pin every dependency again
+	@"$(UV)" pip compile -q --universal --no-emit-index-url --no-annotate --no-header --upgrade \
+		--extra embedded --extra dev pyproject.toml -o constraints.txt
+
+clean: ## Remove what was installed and built; the embedded database stays
+	@rm -rf .venv .uv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
