@@ -24,6 +24,7 @@ from ..errors import BadRequest, Conflicting, Invalid, NotFound
 from ..records import assistants, queue
 from ..records.event_log import NewEvent, append_in
 from . import cancel
+from .catalog import GraphFailed
 from .lifecycle import now_ms
 from .reviews import ResumePlan, answer
 
@@ -168,7 +169,7 @@ class _Admission:
 
     async def _assistant(self, name: str) -> Assistant:
         catalog = self.resources.catalog
-        if name in catalog.graph_ids:
+        if name in catalog.graph_ids or name in catalog.failures:
             assistant_id = default_assistant_id(name)
         else:
             try:
@@ -181,6 +182,8 @@ class _Admission:
                 ) from None
         tenant = self.principal.tenant
         found = await assistants.get(self.connection, tenant_id=tenant, assistant_id=assistant_id)
+        if failure := catalog.failures.get(found.graph_id if found else name):
+            raise GraphFailed(str(failure))
         if found is not None:
             return found
         for graph_id in catalog.graph_ids:

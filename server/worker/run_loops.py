@@ -47,8 +47,9 @@ class LooseThreads(concurrent.futures.ThreadPoolExecutor):
     process can end. The standard executor joins its threads when the interpreter exits.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, limit: int = _THREADS) -> None:
         super().__init__(max_workers=1)
+        self._limit = limit
         self._name = name
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
@@ -73,7 +74,7 @@ class LooseThreads(concurrent.futures.ThreadPoolExecutor):
                 future.set_result(result)
 
         self._work.put(work)
-        if not self._idle.acquire(blocking=False) and self._threads_alive < _THREADS:
+        if not self._idle.acquire(blocking=False) and self._threads_alive < self._limit:
             self._threads_alive += 1
             threading.Thread(
                 target=self._serve, name=f"{self._name}-{next(self._numbers)}", daemon=True
@@ -87,7 +88,7 @@ class LooseThreads(concurrent.futures.ThreadPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - overrides
         """Let idle threads end; busy ones end with what they do."""
         self._closed = True
-        for _ in range(_THREADS):
+        for _ in range(next(self._numbers)):
             self._work.put(None)
 
     def _serve(self) -> None:

@@ -1,0 +1,73 @@
+"""Threads for synchronous nodes: reused, never waited for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from interlock.server.worker.run_loops import LooseThreads
+
+
+def test_results_and_exceptions_come_back() -> None:
+    threads = LooseThreads("node")
+    assert threads.submit(lambda a, b: a + b, 1, b=2).result(5) == 3
+
+    def fail() -> None:
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        threads.submit(fail).result(5)
+    threads.shutdown()
+
+
+def test_an_idle_thread_is_used_again() -> None:
+    threads = LooseThreads("node")
+    names = set()
+    for _ in range(50):
+        names.add(threads.submit(lambda: threading.current_thread().name).result(5))
+    # A thread counts as idle a moment after its result is there, so it need not be a single one.
+    assert len(names) < 10
+    threads.shutdown()
+
+
+def test_many_run_at_once() -> None:
+    threads = LooseThreads("node")
+    together = threading.Barrier(16)
+    futures = [threads.submit(together.wait, 5) for _ in range(16)]
+    assert sorted(future.result(5) for future in futures) == list(range(16))
+    threads.shutdown()
+
+
+def test_a_full_house_of_abandoned_threads_does_not_stop_new_work() -> None:
+    threads = LooseThreads("node", limit=2)
+    never = threading.Event()
+    for _ in range(2):
+        threads.submit(never.wait)
+    waiting = threads.submit(lambda: "ran")
+    with pytest.raises(TimeoutError):
+        waiting.result(0.05)
+    threads.forget()
+    assert threads.submit(lambda: "ran").result(5) == "ran"
+    assert waiting.result(5) == "ran"
+    never.set()
+    threads.shutdown()
+
+
+def test_nothing_is_accepted_after_shutdown() -> None:
+    threads = LooseThreads("node")
+    threads.shutdown()
+    with pytest.raises(RuntimeError, match="shut down"):
+        threads.submit(print)
+
+
+def test_a_call_that_never_returns_does_not_keep_the_interpreter_alive() -> None:
+    program = (
+        "import threading\n"
+        "from interlock.server.worker.run_loops import LooseThreads\n"
+        "LooseThreads('node').submit(threading.Event().wait)\n"
+    )
+    ended = subprocess.run([sys.executable, "-P", "-c", program], timeout=20, check=False)
+    assert ended.returncode == 0
