@@ -251,7 +251,7 @@ class _Admission:
         request_hash: bytes | None,
     ) -> Run:
         run_id = uuid7()
-        metadata = {**assistant.metadata, **request.config.get("metadata", {}), **request.metadata}
+        metadata = {**assistant.metadata, **(request.config.get("metadata") or {}), **request.metadata}
         kwargs = _kwargs(request, assistant, metadata)
         budget = self._budget(request, assistant)
         if plan is not None:
@@ -300,8 +300,8 @@ def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, An
     asked = _settings_of(request.config)
     configurable = {
         **assistant.context,
-        **assistant.config.get("configurable", {}),
-        **request.config.get("configurable", {}),
+        **(assistant.config.get("configurable") or {}),
+        **(request.config.get("configurable") or {}),
         **(request.context or {}),
         **_fork(request),
     }
@@ -349,7 +349,7 @@ def _settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `configurable` that is the user's own."""
     return {
         key: value
-        for key, value in config.get("configurable", {}).items()
+        for key, value in (config.get("configurable") or {}).items()
         if key not in _OURS and not key.startswith(("x-", "langgraph_", "__"))
     }
 
