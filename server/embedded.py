@@ -154,13 +154,16 @@ class EmbeddedPostgres:
             self._hold = None
 
     def _bring_up(self) -> None:
-        # A server without a supervisor is about to end, even while it still answers.
-        if not self._supervised():
-            self._launch()
         deadline = time.monotonic() + _START_DEADLINE_S
-        while not self._answers():
+        launches = 0
+        # A server without a supervisor is about to end, even while it still answers.
+        while not (self._supervised() and self._answers()):
             if not self._supervised():
-                raise EmbeddedPostgresError(f"the embedded Postgres did not start:\n{self._log_tail()}")
+                # What is left of a killed server may make the first attempt fail, so there are three.
+                if launches == 3:
+                    raise EmbeddedPostgresError(f"the embedded Postgres did not start:\n{self._log_tail()}")
+                self._launch()
+                launches += 1
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
                     f"the embedded Postgres did not answer in {_START_DEADLINE_S:g} s:\n{self._log_tail()}"
@@ -283,11 +286,12 @@ class _Supervisor:
             os._exit(0)
         self._initialise()
         users = (self._directory / "users.lock").open("a")
-        quick_deaths = 0
+        starts = quick_deaths = 0
         while True:
             self._clear_the_way()
             started = time.monotonic()
             postmaster = self._start()
+            starts += 1
             try:
                 self._wait(postmaster, users)
             finally:
@@ -296,7 +300,8 @@ class _Supervisor:
                 return 0
             print(f"postgres ended with code {postmaster.returncode} while in use")  # noqa: T201
             quick_deaths = quick_deaths + 1 if time.monotonic() - started < 2.0 else 0
-            if quick_deaths == 5:
+            refused_to_start = starts == 1 and postmaster.returncode == 1
+            if refused_to_start or quick_deaths == 5:
                 return 1
             # Backends of a killed postmaster need a moment to notice, and hold its memory until then.
             time.sleep(0.2 * quick_deaths)

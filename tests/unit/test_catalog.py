@@ -94,7 +94,7 @@ async def nodes(catalog: Catalog, graph_id: str, principal: Principal = NOBODY, 
         ("async def graph(rt: ServerRuntime): return build(rt.ensure_user().identity).compile()", "alice"),
         ("def graph(rt: ServerRuntime[dict]): return build(rt.execution_runtime.context['k'])", "v"),
         ("def graph(c: RunnableConfig, r: ServerRuntime): return build(r.access_context[:7])", "threads"),
-        ("class Make:\n    def __call__(self, c): return build(c['configurable']['name'])\ngraph = Make()", "n1"),
+        ("class M:\n    def __call__(self, c): return build(c['configurable']['name'])\ngraph = M()", "n1"),
         ("class Make:\n    async def __call__(self): return build()\ngraph = Make()", "node"),
         ("async def graph():\n    yield build()", "node"),
         ("def graph():\n    yield build().compile()", "node"),
@@ -342,12 +342,12 @@ async def test_relative_imports_work_with_and_without_a_package(project: Make) -
     files = {
         "loose/graph.py": "from .part import graph",
         "loose/part.py": PRELUDE + "graph = build('loose')",
-        "package/__init__.py": "",
-        "package/deep/__init__.py": "",
-        "package/deep/graph.py": "from ..part import graph\nfrom package import part\nassert part.graph is graph",
-        "package/part.py": PRELUDE + "graph = build('package').compile()",
+        "pack/__init__.py": "",
+        "pack/deep/__init__.py": "",
+        "pack/deep/graph.py": "from ..part import graph\nimport pack.part as p\nassert p.graph is graph",
+        "pack/part.py": PRELUDE + "graph = build('package').compile()",
     }
-    catalog = project(files, {"l": "./loose/graph.py:graph", "p": "./package/deep/graph.py:graph"})
+    catalog = project(files, {"l": "./loose/graph.py:graph", "p": "./pack/deep/graph.py:graph"})
     assert await nodes(catalog, "l") == ["loose"]
     assert await nodes(catalog, "p") == ["package"]
 
