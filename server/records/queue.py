@@ -56,14 +56,14 @@ class LeaseState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """Where a thread rests; values are None to keep those that are there."""
+    """Where a thread rests."""
 
     status: ThreadStatus
-    values: Any = None
+    values: str | None = None
+    """JSON text that jsonb can hold; None keeps the values that are there."""
     interrupts: Mapping[str, Any]
     error: Any
     exact: bytes | None
-    keep_values: bool = True
 
 
 # --- admission ---------------------------------------------------------------------------------
@@ -233,8 +233,7 @@ async def finish(
         error=error,
         usage=jsonb(usage),
         settled_status=settlement.status,
-        keep_values=settlement.keep_values,
-        values=None if settlement.values is None else jsonb(settlement.values),
+        values=settlement.values,
         interrupts=jsonb(dict(settlement.interrupts)),
         thread_error=None if settlement.error is None else jsonb(settlement.error),
         exact=settlement.exact,

@@ -196,7 +196,7 @@ LEFT JOIN renewed n ON n.run_id = m.run_id
 WITH thread AS (
     UPDATE interlock.threads SET
         settled_status = %(settled_status)s,
-        values = CASE WHEN %(keep_values)s THEN values ELSE %(values)s END,
+        values = coalesce(%(values)s::jsonb, values),
         interrupts = %(interrupts)s,
         error = %(thread_error)s,
         exact = %(exact)s,

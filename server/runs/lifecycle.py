@@ -19,7 +19,7 @@ from ..domain import Run, RunStatus, Thread, ThreadStatus
 from ..encoding import encode, storable
 from ..records import queue
 from ..records.event_log import NewEvent, append_in
-from .reviews import create_budget_review
+from .reviews import close_others, create_budget_review
 
 if TYPE_CHECKING:
     from ..resources import Resources
@@ -158,6 +158,7 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
                 connection, run, limit=outcome.budget_pause, usage=Usage.from_row(outcome.usage)
             )
             interrupts["budget"] = [{"id": review.interrupt_id, "value": review.payload()}]
+        await close_others(connection, **identity, interrupts=interrupts)
         ended = await queue.finish(
             connection,
             run,
@@ -223,19 +224,21 @@ def rest(
 
 
 def _settlement(outcome: Finished, interrupts: Mapping[str, Any]) -> queue.Settlement:
-    waits = bool(outcome.next or interrupts)
-    values = outcome.values if outcome.values is not None else b"null"
-    encoded = b'{"values":%b,"interrupts":%b,"error":%b}' % (
-        values,
-        encode(interrupts),
-        encode(outcome.error),
-    )
-    safe, exact = storable(encoded)
+    parts = {b"interrupts": encode(interrupts), b"error": encode(outcome.error)}
+    shown, exact = storable(_object(parts))
+    values = outcome.values
+    # The state may be large: it is parsed only when jsonb cannot hold it as it is.
+    if values is not None and (exact is not None or b"\\u0000" in values):
+        safe, _ = storable(values)
+        exact, values = _object({**parts, b"values": values}), orjson.dumps(safe)
     return queue.Settlement(
-        status=settled_status(outcome.status, waits=waits),
-        values=safe.get("values"),
-        keep_values=outcome.values is None,
-        interrupts=safe["interrupts"],
-        error=safe["error"],
+        status=settled_status(outcome.status, waits=bool(outcome.next or interrupts)),
+        values=None if values is None else values.decode(),
+        interrupts=shown["interrupts"],
+        error=shown["error"],
         exact=exact,
     )
+
+
+def _object(parts: Mapping[bytes, bytes]) -> bytes:
+    return b"{%b}" % b",".join(b'"%b":%b' % part for part in parts.items())
