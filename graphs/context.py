@@ -28,6 +28,8 @@ class GraphContext:
     """What the run has spent and may still spend."""
     store: BaseStore | None
     """Long-term memory, already bound to the tenant."""
+    model: str = "offline"
+    """Name of the chat model for graphs that were not told which to use."""
 
 
 _current: ContextVar[GraphContext | None] = ContextVar("interlock_graph_context", default=None)

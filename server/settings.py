@@ -194,6 +194,8 @@ class GraphSettings(Section):
 
     on_failure: Literal["refuse", "serve_rest"] = "refuse"
     """When a graph cannot load: do not start, or serve the others and report this one."""
+    model: str = "offline"
+    """Chat model of the graphs that come with the server: `offline`, or `provider:model`."""
     budget: dict[str, BudgetSettings] = {}
     """Budgets of single graphs by id; what one leaves unset comes from `budget`."""
 

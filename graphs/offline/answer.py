@@ -44,20 +44,24 @@ def _question(question: Question) -> str:
 
 
 def _sentence(call: MadeCall, clause: str, similarity: Similarity) -> str:
-    label = call.tool.replace("_", " ")
-    if call.text is None:
-        return f"`{label}` was stopped before it answered."
-    if call.failed:
-        return _failure(label, call.text)
-    known = _SENTENCES.get(call.tool)
-    said = known(call, clause, similarity) if known else None
-    return said if said is not None else _plain(label, call.value)
-
-
-def _failure(label: str, text: str) -> str:
-    text = _ended(text.strip())
-    refused = text.lower().startswith(("refused", "not allowed", "rejected"))
-    return f"`{label}` was not done. {text}" if refused else f"`{label}` did not work: {text}"
+    label = f"`{call.tool.replace('_', ' ')}`"
+    if call.result is None:
+        return f"{label} was stopped before it answered."
+    match call.result.outcome:
+        case "rejected":
+            told = f": {_ended(call.text)}" if call.text else "."
+            return f"A person rejected {label}{told} Nothing was done."
+        case "refused":
+            return f"{label} was refused: {_ended(call.text)}"
+        case "failed":
+            return f"{label} did not work: {_ended(call.text)}"
+        case "responded":
+            return f"A person answered for {label}: {_ended(call.text)}"
+        case "done":
+            changed = f"A person changed {label} before it ran. " if call.result.changed else ""
+            known = _SENTENCES.get(call.tool)
+            said = known(call, clause, similarity) if known else None
+            return changed + (said if said is not None else _plain(label, call.value))
 
 
 def _calculator(call: MadeCall, clause: str, similarity: Similarity) -> str:  # noqa: ARG001 - one signature for all
@@ -69,7 +73,7 @@ def _calculator(call: MadeCall, clause: str, similarity: Similarity) -> str:  # 
 
 
 def _current_time(call: MadeCall, clause: str, similarity: Similarity) -> str | None:  # noqa: ARG001
-    clock = _CLOCK.search(call.text or "")
+    clock = _CLOCK.search(call.text)
     if clock is None:
         return None
     zone = str(call.arguments.get("timezone", "UTC"))
@@ -158,14 +162,14 @@ _SENTENCES: Mapping[str, Callable[[MadeCall, str, Similarity], str | None]] = {
 
 def _plain(label: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        return f"`{label}` answered: {_fields(value)}."
+        return f"{label} answered: {_fields(value)}."
     if isinstance(value, list):
         if not value:
-            return f"`{label}` found nothing."
+            return f"{label} found nothing."
         shown = [f"- {_fields(v) if isinstance(v, Mapping) else _cut(str(v))}" for v in value[:_LINES]]
         more = [f"- and {len(value) - _LINES} more"] if len(value) > _LINES else []
-        return "\n".join([f"`{label}` found {len(value)}:", *shown, *more])
-    return f"`{label}` answered: {_ended(_cut(str(value)))}"
+        return "\n".join([f"{label} found {len(value)}:", *shown, *more])
+    return f"{label} answered: {_ended(_cut(str(value)))}"
 
 
 def _fields(record: Mapping[str, Any]) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 from .choose import Similarity
 from .extract import Source, fill, found_in
 from .offered import OfferedTool, Parameter
-from .words import concepts
+from .words import ACTING, concepts, ordered
 
 _MEANING_WEIGHT = 2.5
+_DEMANDED = 2
 _SHARE = re.compile(r"confidence|certainty|probability|score")
 
 
@@ -42,11 +43,14 @@ def _chosen(parameter: Parameter, text: str, similarity: Similarity) -> tuple[An
     """The value that fits best, and how far it is ahead of the next."""
     glosses = _glosses(parameter)
     said = concepts(text)
+    asked = ordered(text) & ACTING
 
     def fit(value: Any) -> float:
         meaning = f"{str(value).replace('_', ' ')}: {glosses.get(str(value), '')}"
         shared = len(concepts(meaning) & said)
-        return min(shared, 4) + _MEANING_WEIGHT * max(0.0, similarity(text, meaning))
+        # `refund` asked for weighs more than the mention of an order.
+        demanded = _DEMANDED * len(asked & concepts(str(value).replace("_", " ")))
+        return demanded + min(shared, 4) + _MEANING_WEIGHT * max(0.0, similarity(text, meaning))
 
     # Of equal values the one listed last wins: the place of `other`.
     places = list(enumerate(parameter.choices))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-_UNTRUSTED = re.compile(r"<(?P<tag>untrusted[\w-]*)\b[^>]*>\n?(?P<text>.*?)\n?</(?P=tag)\b[^>]*>", re.DOTALL)
+from ..results import Result, read_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +17,24 @@ class MadeCall:
 
     tool: str
     arguments: Mapping[str, Any]
-    text: str | None
-    """What the tool answered; None while there is no answer."""
-    failed: bool
+    """As it ran: a person may have changed them."""
+    result: Result | None
+    """None while there is no answer."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was answered and not done."""
+        return self.result is not None and self.result.outcome in ("failed", "refused", "rejected")
+
+    @property
+    def text(self) -> str:
+        """The text of the result."""
+        return self.result.text if self.result else ""
 
     @property
     def value(self) -> Any:
-        """The answer as JSON if it is that, else its text."""
-        if self.text is None:
-            return None
-        try:
-            return json.loads(self.text)
-        except ValueError:
-            return self.text
+        """The result as JSON if it is that, else its text."""
+        return self.result.value if self.result else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Turn:
     @property
     def results(self) -> list[Any]:
         """What tools answered in this turn, the newest first; failures are no results."""
-        return [call.value for call in reversed(self.calls) if call.text is not None and not call.failed]
+        return [call.value for call in reversed(self.calls) if call.result is not None and not call.failed]
 
 
 def message_text(message: BaseMessage) -> str:
@@ -82,14 +85,8 @@ def _calls(messages: Sequence[BaseMessage]) -> list[MadeCall]:
         if not isinstance(message, AIMessage):
             continue
         for call in message.tool_calls:
-            result = results.get(call["id"] or "")
-            text = None if result is None else _unwrapped(message_text(result))
-            failed = result is not None and result.status == "error"
-            made.append(MadeCall(call["name"], call["args"], text, failed))
+            answered = results.get(call["id"] or "")
+            result = None if answered is None else read_result(answered)
+            changed = result.changed if result else None
+            made.append(MadeCall(call["name"], changed or call["args"], result))
     return made
-
-
-def _unwrapped(text: str) -> str:
-    """Without the marks that the gateway puts around somebody else's text."""
-    match = _UNTRUSTED.search(text)
-    return match["text"] if match else text
