@@ -256,6 +256,7 @@ class _Admission:
         budget = self._budget(request, assistant)
         if plan is not None:
             kwargs["command"] = _command({**(request.command or {}), "resume": plan.resume})
+            kwargs["input"] = None
             budget = plan.budget or budget
         first_seq, _ = await append_in(
             self.connection,
