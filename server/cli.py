@@ -287,10 +287,10 @@ def _setting_rows(settings: Settings) -> list[Mapping[str, Any]]:
 def _expected() -> tuple[type[Exception], ...]:
     """The errors whose message is all that the user needs. Looked up only when something failed."""
     from ..checkpoints.errors import DatabaseError
-    from .embedded import EmbeddedPostgresError
     from .runs.catalog import CatalogError
     from .runs.project import ProjectError
     from .sources import SettingsError
+    from .supervisor import EmbeddedPostgresError
 
     return (CatalogError, DatabaseError, EmbeddedPostgresError, OSError, ProjectError, SettingsError)
 

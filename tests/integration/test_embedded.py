@@ -14,7 +14,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from interlock.server.embedded import EmbeddedPostgres, EmbeddedPostgresError, _Cluster, binaries
+from interlock.server.embedded import EmbeddedPostgres
+from interlock.server.supervisor import Cluster, EmbeddedPostgresError, binaries
 
 Until = Callable[..., Awaitable[Any]]
 
@@ -75,7 +76,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGKILL)
 
 
 def supervisor_of(directory: Path) -> int:
-    postmaster = _Cluster(directory).running_pid()
+    postmaster = Cluster(directory).running_pid()
     return int(Path(f"/proc/{postmaster}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
@@ -154,7 +155,7 @@ async def test_a_killed_user_and_supervisor_leave_nothing_behind(directory: Path
     supervisor = supervisor_of(directory)
     end(user)
     os.kill(supervisor, signal.SIGKILL)
-    await until(lambda: _Cluster(directory).running_pid() is None)
+    await until(lambda: Cluster(directory).running_pid() is None)
 
 
 def test_a_pid_file_that_names_a_stranger_is_stale(directory: Path) -> None:
