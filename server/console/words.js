@@ -1,0 +1,40 @@
+// @ts-check
+/** Words for what the API names in codes, and for times. */
+
+/** @type {Record<string, string>} */
+const STATUS = { idle: "Done", busy: "Running", interrupted: "Waiting for you", error: "Failed" };
+
+/** @param {string} status Of a thread. */
+export function statusWord(status) {
+  return STATUS[status] ?? status;
+}
+
+/**
+ * @param {{ metadata?: Record<string, any> | null, extracted?: Record<string, any> }} thread
+ * @param {(content: unknown) => string} textOf
+ * @returns {string}
+ */
+export function titleOf(thread, textOf) {
+  const given = thread.metadata?.title;
+  const title = typeof given === "string" && given.trim() ? given : textOf(thread.extracted?.first ?? "");
+  return shortened(title) || "Untitled thread";
+}
+
+/** @param {string} text One line of at most 80 characters. */
+export function shortened(text) {
+  const line = text.trim().replace(/\s+/g, " ");
+  return line.length > 80 ? `${line.slice(0, 79).trimEnd()}…` : line;
+}
+
+const UNITS = /** @type {const} */ ([["minute", 60], ["hour", 3600], ["day", 86_400]]);
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "long" });
+const DATE = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric" });
+
+/** @param {string} time ISO 8601 @param {number} [now] @returns {string} */
+export function ago(time, now = Date.now()) {
+  const seconds = Math.max(0, (now - Date.parse(time)) / 1000);
+  if (seconds < 60) return "just now";
+  if (seconds > 7 * 86_400) return DATE.format(new Date(time));
+  const [unit, size] = [...UNITS].reverse().find(([, length]) => seconds >= length) ?? UNITS[0];
+  return RELATIVE.format(-Math.floor(seconds / size), unit);
+}
