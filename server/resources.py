@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING
 
 from ..checkpoints.database import Database
 from ..checkpoints.notify import Wakeups
+from ..tools.builtin import BUILTIN
+from ..tools.checks import GatewayOptions
+from ..tools.egress import Egress
+from ..tools.gateway import Gateway
+from ..tools.policy.cedar import Policies
+from ..tools.registry import Registry
+from .records import reviews
 from .records.event_log import EventLog, Hub
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ class Resources:
     event_log: EventLog
     hub: Hub
     catalog: Catalog
+    gateway: Gateway
 
 
 @asynccontextmanager
@@ -42,13 +50,26 @@ async def open_resources(
     size = pool_max or settings.database.pool_max
     async with Database(settings.database.url, max_size=size, application_name=name) as database:
         event_log = EventLog(database, wakeups=wakeups, hub=hub, settings=settings.events)
+        gateway = _gateway(settings, database)
         async with asyncio.TaskGroup() as owned:
             housekeeping = [
                 owned.create_task(wakeups.run(), name="wakeups"),
                 owned.create_task(event_log.run(), name="event-log"),
             ]
             try:
-                yield Resources(settings, database, wakeups, event_log, hub, catalog)
+                yield Resources(settings, database, wakeups, event_log, hub, catalog, gateway)
             finally:
                 for task in housekeeping:
                     task.cancel()
+
+
+def _gateway(settings: Settings, database: Database) -> Gateway:
+    tools = settings.tools
+    return Gateway(
+        registry=Registry(BUILTIN),
+        policies=Policies.load([tools.policies] if tools.policies else []),
+        database=database,
+        reviews=reviews,
+        egress=Egress(tools.egress_allow),
+        options=GatewayOptions(mode=tools.mode),
+    )

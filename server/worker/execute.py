@@ -1,0 +1,293 @@
+"""Drives one attempt of a run: opens its graph, records what it streams, and names the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any, cast
+
+import structlog
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
+from langgraph.pregel import Pregel
+from langgraph.types import StateSnapshot
+
+from ...checkpoints.errors import DatabaseError, FenceLost
+from ...checkpoints.saver import ThreadSaver
+from ...checkpoints.store import PostgresStore
+from ...graphs.context import GraphContext, entered
+from ...tools.binding import GovernedRun, govern
+from ...tools.context import RunScope
+from ...tools.errors import BudgetReached
+from ...tools.gateway import Caller
+from ...tools.policy.budget import Budget, Limit, Meter, Usage
+from ..domain import Run
+from ..encoding import encode
+from ..records.segments import NewEvent
+from ..resources import Resources
+from ..runs.lifecycle import Drained, Finished, LeaseLost, Outcome
+from .recorder import Recorder
+from .request import graph_config, graph_context, graph_input, with_orphans_answered
+from .stop import Cancel, Stop, Timeout
+from .stop import LeaseLost as Taken
+from .translate import StreamPart, event_of, graph_modes, now_ms, runnable_event
+
+log = structlog.get_logger(__name__)
+
+
+async def execute(resources: Resources, run: Run, stop: Stop) -> Outcome:
+    """Run one attempt to its end, on the loop of `resources`.
+
+    An exception of the graph is an outcome; one that leaves here is ours or the database's.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    assert run.fence is not None
+    saver = ThreadSaver(resources.database, tenant_id=run.tenant_id, thread_id=run.thread_id, fence=run.fence)
+    attempt = _Attempt(resources, run, stop, saver)
+    stop.attach(task)
+    try:
+        return await attempt.outcome()
+    except asyncio.CancelledError:
+        if stop.reason is None:
+            raise
+        task.uncancel()
+        return _stopped(run, stop)
+    except FenceLost:
+        return LeaseLost()
+    finally:
+        stop.detach()
+        saver.poison(FenceLost(f"attempt {run.attempt} of run {run.run_id} has ended"))
+
+
+class _Attempt:
+    """One attempt and what it is made of."""
+
+    def __init__(self, resources: Resources, run: Run, stop: Stop, saver: ThreadSaver) -> None:
+        assert run.fence is not None
+        self.resources = resources
+        self.run = run
+        self.stop = stop
+        self.saver = saver
+        self.recorder = Recorder(resources.event_log, saver, run, fence=run.fence)
+        self.store = PostgresStore(resources.database, tenant_id=run.tenant_id)
+        self.meter = stop.meter = Meter(
+            Budget.from_row(run.budget),
+            usage=Usage.from_row(run.usage),
+            on_reached=lambda _: stop.control.request_drain("budget"),
+        )
+        self.governed = GovernedRun(
+            gateway=resources.gateway,
+            caller=Caller(
+                principal=run.principal,
+                run=RunScope(
+                    tenant_id=run.tenant_id,
+                    thread_id=run.thread_id,
+                    run_id=run.run_id,
+                    fence=run.fence,
+                    graph_id=run.graph_id,
+                    assistant_id=run.assistant_id,
+                ),
+                meter=self.meter,
+            ),
+            loop=asyncio.get_running_loop(),
+        )
+
+    async def outcome(self) -> Outcome:
+        """Record the attempt and drive its graph; everything recorded is stored when this returns."""
+        started = encode({"run_id": str(self.run.run_id), "attempt": self.run.attempt})
+        await self.recorder.add(NewEvent(kind="run.started", data=started, at_ms=now_ms()))
+        recording = asyncio.create_task(self.recorder.run(), name=f"record {self.run.run_id}")
+        driving = asyncio.create_task(self._drive(), name=f"drive {self.run.run_id}")
+        try:
+            await asyncio.wait({recording, driving}, return_when=asyncio.FIRST_COMPLETED)
+            if not driving.done():
+                # Recording ends first only when it failed: what cannot be stored must not go on.
+                driving.cancel()
+                await asyncio.wait({driving})
+                recording.result()
+            self.recorder.close()
+            await recording
+            return driving.result()
+        finally:
+            for task in (driving, recording):
+                task.cancel()
+            await asyncio.wait({driving, recording})
+
+    async def _drive(self) -> Outcome:
+        context = GraphContext(
+            principal=self.run.principal,
+            registry=self.resources.gateway.registry,
+            meter=self.meter,
+            store=self.store,
+        )
+        with self.governed.entered(), entered(context):
+            try:
+                async with self._deadline():
+                    return await self._run_graph()
+            finally:
+                await self.governed.close()
+
+    @contextlib.asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        """See to it that a limit of active seconds is noticed while a node is still at work."""
+        left = self.meter.seconds_left
+        timer = asyncio.get_running_loop().call_later(left, self.meter.check) if left is not None else None
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _run_graph(self) -> Outcome:
+        run = self.run
+        continues = run.attempt > 1 and await self._left_a_checkpoint()
+        config = graph_config(run, callbacks=self.governed.callbacks(), continues=continues)
+        try:
+            async with self.resources.catalog.open(
+                run.graph_id,
+                config=config,
+                access="threads.create_run",
+                principal=run.principal,
+                store=self.store,
+                context=run.kwargs["context"],
+            ) as opened:
+                govern(opened)
+                graph = opened.copy(update={"checkpointer": self.saver, "store": self.store})
+                return await self._stream(graph, config, continues=continues)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            log.info("graph_raised", run_id=str(run.run_id), graph_id=run.graph_id, exc_info=error)
+            return self._failed(error, None)
+
+    async def _stream(self, graph: Pregel, config: RunnableConfig, *, continues: bool) -> Outcome:
+        given = graph_input(self.run, continues=continues)
+        given = with_orphans_answered(given, await self._messages_before(given, config))
+        raised: Exception | None = None
+        try:
+            async with contextlib.aclosing(self._parts(graph, config, given)) as parts:
+                async for part in parts:
+                    await self._record(part)
+        except GraphDrained:
+            if self.meter.reached() is None:
+                return Drained(usage=self.meter.usage.to_row())
+        except BudgetReached:
+            pass
+        except DatabaseError:
+            raise
+        except Exception as error:
+            log.info("node_raised", run_id=str(self.run.run_id), graph_id=self.run.graph_id, exc_info=error)
+            raised = error
+        await self.saver.settle()
+        state = await graph.aget_state(_head(config))
+        if raised is not None:
+            return self._failed(raised, state)
+        return self._ended(state)
+
+    async def _parts(
+        self, graph: Pregel, config: RunnableConfig, given: Any
+    ) -> AsyncGenerator[StreamPart | NewEvent]:
+        """What the graph streams; with `events` asked for, the events of its runnables between it."""
+        kwargs = self.run.kwargs
+        asked: list[str] = kwargs["stream_mode"]
+        options: dict[str, Any] = {
+            "stream_mode": graph_modes(asked),
+            "subgraphs": bool(kwargs["subgraphs"]),
+            "interrupt_before": kwargs["interrupt_before"],
+            "interrupt_after": kwargs["interrupt_after"],
+            "durability": kwargs["durability"] or "sync",
+            "context": graph_context(graph.context_schema, kwargs["context"]),
+            "control": self.stop.control,
+        }
+        if "events" not in asked:
+            async for part in graph.astream(given, config, **options):
+                yield _part(part, subgraphs=options["subgraphs"])
+            return
+        root = str(self.run.run_id)
+        async for event in graph.astream_events(given, config, version="v2", **options):
+            yield runnable_event(event)
+            if event["event"] == "on_chain_stream" and event["run_id"] == root:
+                yield _part(event["data"]["chunk"], subgraphs=options["subgraphs"])
+
+    async def _record(self, part: StreamPart | NewEvent) -> None:
+        await self.recorder.add(part if isinstance(part, NewEvent) else event_of(part))
+
+    def _ended(self, state: StateSnapshot) -> Outcome:
+        limit = self.meter.reached() if state.next else None
+        if limit is not None and self.meter.budget.on_limit == "stop":
+            error = {"error": "BudgetExceeded", "message": f"{limit.message}; its state is kept"}
+            return self._finished("error", state, error=error)
+        return self._finished("success", state, pause=limit)
+
+    def _failed(self, error: Exception, state: StateSnapshot | None) -> Outcome:
+        named = {"error": type(error).__name__, "message": str(error)}
+        return self._finished("error", state, error=named)
+
+    def _finished(
+        self,
+        status: Any,
+        state: StateSnapshot | None,
+        *,
+        error: dict[str, str] | None = None,
+        pause: Limit | None = None,
+    ) -> Finished:
+        usage = self.meter.usage.to_row()
+        if state is None:
+            return Finished(status=status, error=error, usage=usage)
+        interrupts = {
+            task.id: [{"id": i.id, "value": i.value} for i in task.interrupts]
+            for task in state.tasks
+            if task.interrupts
+        }
+        return Finished(
+            status=status,
+            error=error,
+            values=encode(state.values),
+            interrupts=interrupts,
+            next=state.next,
+            checkpoint_id=_configurable(state.config).get("checkpoint_id"),
+            usage=usage,
+            budget_pause=pause,
+        )
+
+    async def _left_a_checkpoint(self) -> bool:
+        head = await self.saver.aget_tuple({"configurable": {"thread_id": str(self.run.thread_id)}})
+        return head is not None and head.metadata.get("run_id") == str(self.run.run_id)
+
+    async def _messages_before(self, given: Any, config: RunnableConfig) -> Any:
+        """The conversation that a new message is added to, if the thread has one."""
+        if not isinstance(given, dict) or "messages" not in given:
+            return None
+        before = await self.saver.aget_tuple(config)
+        return before.checkpoint["channel_values"].get("messages") if before is not None else None
+
+
+def _part(part: Any, *, subgraphs: bool) -> StreamPart:
+    if subgraphs:
+        return cast("StreamPart", part)
+    mode, payload = part
+    return (), mode, payload
+
+
+def _head(config: RunnableConfig) -> RunnableConfig:
+    """The newest checkpoint of the thread, whatever the run was forked from."""
+    return {"configurable": {"thread_id": _configurable(config)["thread_id"]}}
+
+
+def _configurable(config: RunnableConfig) -> Mapping[str, Any]:
+    return config.get("configurable", {})
+
+
+def _stopped(run: Run, stop: Stop) -> Outcome:
+    """The outcome of an attempt that was stopped where it stood."""
+    match stop.reason:
+        case Timeout(seconds):
+            error = {"error": "RunTimeout", "message": f"the run did not end within {seconds:g} s"}
+            return Finished(status="timeout", error=error, usage=stop.usage or run.usage)
+        case Cancel() | Taken():
+            # Whoever cancelled has written the end already.
+            return LeaseLost()
+        case _:
+            return Drained(usage=stop.usage or run.usage)

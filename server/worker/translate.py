@@ -1,0 +1,83 @@
+"""What LangGraph streams, as events of the log. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from ..domain import EventKind
+from ..encoding import encode
+from ..records.segments import NewEvent
+
+StreamPart = tuple[tuple[str, ...], str, Any]
+"""Namespace, stream mode, payload."""
+
+_MODE_OF: Mapping[str, str] = {"messages-tuple": "messages"}
+_SECRET_PREFIXES = ("__pregel_", "langgraph_auth_")
+
+
+def graph_modes(asked: Iterable[str]) -> list[str]:
+    """LangGraph's stream modes for those of a request; `values` is always among them."""
+    modes = ["values"]
+    for mode in asked:
+        name = _MODE_OF.get(mode, mode)
+        if name != "events" and name not in modes:
+            modes.append(name)
+    return modes
+
+
+def event_of(part: StreamPart) -> NewEvent:
+    """The event of one stream part."""
+    namespace, mode, payload = part
+    match mode:
+        case "checkpoints":
+            data = encode(_checkpoint(payload))
+        case "debug" if payload["type"] == "checkpoint":
+            data = encode({**payload, "payload": _with_places(_checkpoint(payload["payload"]))})
+        case "messages":
+            message, metadata = payload
+            data = encode((message, _public(metadata)))
+        case _:
+            data = encode(payload)
+    return NewEvent(kind=cast("EventKind", mode), data=data, namespace=tuple(namespace), at_ms=now_ms())
+
+
+def runnable_event(event: Mapping[str, Any]) -> NewEvent:
+    """The event of one entry of `astream_events`."""
+    public = {**event, "metadata": _public(event.get("metadata", {}))}
+    return NewEvent(kind="events", data=encode(public), at_ms=now_ms())
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _checkpoint(payload: Mapping[str, Any]) -> dict[str, Any]:
+    shown = dict(payload)
+    for key in ("config", "parent_config"):
+        if config := shown.get(key):
+            shown[key] = {**config, "configurable": _public(config.get("configurable", {}))}
+    return shown
+
+
+def _with_places(payload: dict[str, Any]) -> dict[str, Any]:
+    """A debug checkpoint with the places that viewers of threads look for."""
+    return {
+        **payload,
+        "checkpoint": _place(payload.get("config")),
+        "parent_checkpoint": _place(payload.get("parent_config")),
+    }
+
+
+def _place(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not config:
+        return None
+    keys = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+    return {key: config["configurable"][key] for key in keys if key in config["configurable"]}
+
+
+def _public(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what only the graph may see: who is asking, and LangGraph's own wiring."""
+    return {key: value for key, value in fields.items() if not key.startswith(_SECRET_PREFIXES)}
