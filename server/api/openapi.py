@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
 from .bodies import reader_of
@@ -32,14 +33,21 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi
 
 
+def served_routes(app: FastAPI) -> Iterator[APIRoute]:
+    """Every route of the API, those of included routers too."""
+    for context in iter_route_contexts(app.routes):
+        if isinstance(context.original_route, APIRoute):
+            yield context.original_route
+
+
 def _described(app: FastAPI) -> dict[str, Any]:
     description = get_openapi(title=app.title, version=app.version, routes=app.routes)
     schemas = description.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = PROBLEM
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.include_in_schema:
+    for route in served_routes(app):
+        if route.include_in_schema:
             for method in route.methods or ():
                 operation = description["paths"][route.path_format][method.lower()]
                 _describe_body(operation, route, schemas)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 from uuid import UUID
 
 import structlog
 from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+from pydantic import TypeAdapter, create_model
+from pydantic.errors import PydanticUserError
 
 from ...checkpoints.store import PostgresStore
 from ...tools.policy.permissions import Principal
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 JsonObject = dict[str, Any]
+
+SCHEMAS = ("input_schema", "output_schema", "state_schema", "config_schema", "context_schema")
 
 
 async def draw(
@@ -104,28 +108,40 @@ def _assistant_id(resources: Resources, assistant_or_graph: str) -> UUID:
 
 def _schemas(graph: PregelProtocol) -> JsonObject:
     if not isinstance(graph, Pregel):
-        return dict.fromkeys(
-            ("input_schema", "output_schema", "state_schema", "config_schema", "context_schema")
-        )
+        return dict.fromkeys(SCHEMAS)
     context = _schema(graph.get_context_jsonschema)
-    return {
-        "input_schema": _schema(graph.get_input_jsonschema),
-        "output_schema": _schema(graph.get_output_jsonschema),
-        "state_schema": _schema(lambda: _state_schema(graph)),
-        "config_schema": context,
-        "context_schema": context,
+    builder = graph.builder if isinstance(graph, CompiledStateGraph) else None
+    declared = {
+        "input": (graph.get_input_jsonschema, builder and builder.input_schema),
+        "output": (graph.get_output_jsonschema, builder and builder.output_schema),
+        "state": (lambda: None, builder and builder.state_schema),
     }
+    found = {
+        f"{part}_schema": _schema(make) or _schema(partial(_of_fields, graph.get_name(part), kind))
+        for part, (make, kind) in declared.items()
+    }
+    return {**found, "config_schema": context, "context_schema": context}
 
 
-def _state_schema(graph: Pregel) -> JsonObject | None:
-    # Only a graph built with StateGraph declares its state.
-    declared = getattr(getattr(graph, "builder", None), "state_schema", None)
-    return None if declared is None else TypeAdapter(declared).json_schema()
+def _of_fields(name: str, declared: type | None) -> JsonObject | None:
+    """A schema from the fields of a state, for the types of which pydantic describes only parts."""
+    if declared is None:
+        return None
+    fields = {
+        field: (hint if _schema(partial(_of_type, hint)) else Any, None)
+        for field, hint in get_type_hints(declared).items()
+    }
+    return create_model(name, **cast("Any", fields)).model_json_schema()
+
+
+def _of_type(hint: Any) -> JsonObject:
+    return TypeAdapter(hint).json_schema()
 
 
 def _schema(make: Callable[[], JsonObject | None]) -> JsonObject | None:
     try:
         return make()
-    except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, ValueError) as error:
-        log.info("schema_unavailable", reason=str(error))
+    except (PydanticUserError, ValueError, TypeError, NameError) as error:
+        # A type of the user's that has no schema; the graph runs all the same.
+        log.debug("schema_unavailable", reason=str(error))
         return None
