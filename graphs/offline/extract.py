@@ -120,9 +120,12 @@ def all_in(text: str, parameter: Parameter) -> list[Any]:
             return _flags(text, parameter)
         case "money" | "number":
             return _numbers(text, parameter)
+        case "unknown":
+            return []
         case "many":
             items = parameter.schema.get("items", {})
-            single = Parameter(parameter.name.removesuffix("s"), items, True, _item_shape(items))
+            shape = _item_shape(items)
+            single = Parameter(parameter.name.removesuffix("s"), items, shape == "number", shape)
             values = all_in(text, single)
             return [values] if values else []
         case _:
