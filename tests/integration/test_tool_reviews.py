@@ -16,11 +16,11 @@ from interlock.tools.checks import GatewayOptions
 
 from .governed import APPROVE, ScriptedModel, governed, tool_graph
 
-REFUND = {
+REFUND: dict[str, Any] = {
     "name": "order_refund",
     "args": {"order_id": "A-1001", "amount_cents": 1900, "reason": "late parcel"},
 }
-OTHER_REFUND = {
+OTHER_REFUND: dict[str, Any] = {
     "name": "order_refund",
     "args": {"order_id": "A-1002", "amount_cents": 900, "reason": "scratched"},
 }

@@ -114,6 +114,8 @@ def evaluate(expression: str) -> str:
         raise CalculationError(f"the expression is longer than {_LENGTH_LIMIT} characters")
     try:
         value = _Parser(expression).parse()
+        if not value.is_finite():
+            raise InvalidOperation
     except DivisionByZero as error:
         raise CalculationError("division by zero") from error
     except Overflow as error:
