@@ -115,13 +115,6 @@ async def run_by_key(
     return (Run.from_row(row), bytes(row["request_hash"])) if row else None
 
 
-async def announce(connection: Connection, *, after_seconds: float = 0.0) -> None:
-    """Wake the workers, on commit, for a run that is due now or after some seconds."""
-    await connection.execute(
-        _queries.announce_run, {"payload": f"{after_seconds:.3f}" if after_seconds > 0 else ""}
-    )
-
-
 # --- reading -----------------------------------------------------------------------------------
 
 

@@ -28,7 +28,8 @@ FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: insert_run
 -- Queues a run, behind whoever is served before it on its thread. The clock is read under the lock
--- of the thread, so the order of `run_at` is the order of admission.
+-- of the thread, so the order of `run_at` is the order of admission. The workers are told, on commit,
+-- of a run that nobody is ahead of: that it is due, or after how many seconds it will be.
 INSERT INTO interlock.runs (
     tenant_id, thread_id, run_id, assistant_id, graph_id, multitask_strategy, metadata, kwargs, principal,
     priority, temporary, idempotency_key, request_hash, budget, first_seq, run_at, created_at, updated_at, behind
@@ -47,7 +48,9 @@ FROM (
     SELECT at, at + make_interval(secs => %(after_seconds)s) AS due
     FROM (SELECT clock_timestamp() AS at) AS read
 ) AS clock
-RETURNING *
+RETURNING *, CASE WHEN NOT behind THEN
+    pg_notify('interlock_runs', CASE WHEN run_at > created_at THEN extract(epoch FROM run_at - created_at)::text ELSE '' END)::text
+END AS told
 
 -- name: run_by_key
 -- The run that an idempotency key stands for.
@@ -316,10 +319,6 @@ WITH forward AS (
     RETURNING 1
 )
 SELECT pg_notify('interlock_runs', '') FROM forward
-
--- name: announce_run
--- Wakes the workers for a run that may be claimed now (empty payload) or after some seconds.
-SELECT pg_notify('interlock_runs', %(payload)s)
 
 -- name: announce_cancel
 -- Wakes the workers that hold these runs.

@@ -100,20 +100,23 @@ async def admit_batch(
     """
     for request in requests:
         _check(request)
-    for remaining in reversed(range(_TRIES)):
+    runs = await _admit_all(resources, principal, requests)
+    for run in runs:
+        resources.event_log.woken(run.tenant_id, run.thread_id)
+    return runs
+
+
+async def _admit_all(resources: Resources, principal: Principal, requests: Sequence[RunRequest]) -> list[Run]:
+    for _ in range(_TRIES):
         try:
             async with resources.database.transaction() as connection:
                 admission = _Admission(resources, principal, connection)
-                runs = [await admission.admit(request) for request in requests]
-            break
+                return [await admission.admit(request) for request in requests]
         except Conflict as conflict:
-            # The same key or thread id came in twice at once. The other one has committed, so the
-            # next try reads it.
-            if not remaining or conflict.constraint not in ("runs_idempotency_idx", "threads_pkey"):
+            # The same key came in twice at once. The other one has committed, so the next try reads it.
+            if conflict.constraint != "runs_idempotency_idx":
                 raise
-    for thread_id in admission.touched:
-        resources.event_log.woken(principal.tenant, thread_id)
-    return runs
+    raise Conflicting("an equal request with this Idempotency-Key is being admitted; try again")
 
 
 def _check(request: RunRequest) -> None:
@@ -136,7 +139,6 @@ class _Admission:
     resources: Resources
     principal: Principal
     connection: Connection
-    touched: set[UUID] = field(default_factory=set)
 
     async def admit(self, request: RunRequest) -> Run:
         request_hash = None if request.idempotency_key is None else _hash(request)
@@ -151,10 +153,7 @@ class _Admission:
                 return earlier
         await self._make_room(request, thread)
         plan = await self._resume(request, thread)
-        run = await self._insert(request, assistant, thread, plan, request_hash)
-        await queue.announce(self.connection, after_seconds=request.after_seconds)
-        self.touched.add(thread.thread_id)
-        return run
+        return await self._insert(request, assistant, thread, plan, request_hash)
 
     async def _earlier(self, request: RunRequest, request_hash: bytes) -> Run | None:
         key = request.idempotency_key
@@ -221,7 +220,7 @@ class _Admission:
         strategy = request.multitask_strategy
         if strategy == "enqueue" or request.thread_id is None:
             return
-        identity = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
+        identity: dict[str, Any] = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
         inflight = await queue.inflight_runs(self.connection, **identity)
         if not inflight:
             return

@@ -7,7 +7,7 @@ woken, and whatever it still tries to write is refused by its fence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from ...checkpoints.database import Connection
@@ -73,7 +73,7 @@ async def delete(resources: Resources, principal: Principal, *, thread_id: UUID,
     Raises:
         NotFound: no such run.
     """
-    identity = {"tenant_id": principal.tenant, "thread_id": thread_id}
+    identity: dict[str, Any] = {"tenant_id": principal.tenant, "thread_id": thread_id}
     async with resources.database.transaction() as connection:
         thread = await queue.lock_thread(connection, **identity)
         run = await queue.get_run(connection, **identity, run_id=run_id)
@@ -119,7 +119,7 @@ async def _stop(
     reason: str | None = None,
     statuses: Sequence[RunStatus] = tuple(INFLIGHT),
 ) -> int:
-    identity = {"tenant_id": principal.tenant, "thread_id": thread_id}
+    identity: dict[str, Any] = {"tenant_id": principal.tenant, "thread_id": thread_id}
     async with resources.database.transaction() as connection:
         thread = await queue.lock_thread(connection, **identity)
         if thread is None:
@@ -150,7 +150,7 @@ async def _interrupt(
     reason: str | None,
     error: dict[str, str] | None,
 ) -> None:
-    identity = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
+    identity: dict[str, Any] = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
     running = [run.run_id for run in runs if run.status == "running"]
     ended = await queue.interrupt_runs(
         connection, **identity, run_ids=[run.run_id for run in runs], reason=reason
@@ -172,7 +172,7 @@ async def _remove(
     error: dict[str, str] | None = None,
 ) -> None:
     """Delete runs and their events; those who read the thread see that each one ended."""
-    identity = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
+    identity: dict[str, Any] = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
     run_ids = [run.run_id for run in runs]
     inflight = [run for run in runs if run.status in INFLIGHT]
     running = [run.run_id for run in runs if run.status == "running"]

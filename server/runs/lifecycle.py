@@ -119,7 +119,7 @@ async def take_back(
         "error": "WorkerCrashed",
         "message": f"quarantined: {max_attempts} attempts broke off without an answer; the last: {cause}",
     }
-    identity = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
+    identity: dict[str, Any] = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
     async with resources.database.transaction() as connection:
         thread = await queue.lock_thread(connection, **identity, wait=not if_expired)
         if thread is None:
@@ -150,7 +150,7 @@ async def take_back(
 
 
 async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
-    identity = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
+    identity: dict[str, Any] = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
     async with resources.database.transaction() as connection:
         interrupts = dict(outcome.interrupts)
         if outcome.budget_pause is not None:

@@ -11,8 +11,6 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -22,39 +20,28 @@ from ...checkpoints.errors import Conflict, DatabaseError, DatabaseUnavailable, 
 from ..domain import Run
 from ..records import queue
 from ..runs import lifecycle
-from ..runs.lifecycle import Crashed, Drained, Finished, Outcome
+from ..runs.lifecycle import Crashed, Drained, Outcome
 from . import sweep
-from .execute import Cancel, Drain, LeaseLost, Stop, StopReason, Timeout, execute
+from .execute import execute
+from .held import STOP_GRACE_S, Held, why_lost
 from .run_loops import RunLoop, TaskCancelled
+from .stop import Drain, LeaseLost, Stop, StopReason, Timeout
 
 if TYPE_CHECKING:
     from ..resources import Resources
 
 log = structlog.get_logger(__name__)
 
-_STOP_GRACE_S = 5.0
-"""Time a stopped run has to end by itself; as much again after its task was cancelled."""
+_CANCEL_GRACE_S = 2.0
+"""Time it has once more after its task was cancelled; then it is left behind."""
 _FINISH_DEADLINE_S = 60.0
 """How long the end of a run is tried to be stored while the database does not answer."""
 _PATIENCE_S = 1.0
 """A run loop that gives no sign of life for longer is reported as blocked."""
+_RETRY_HEARTBEAT_S = 0.5
 _RECLAIM_EVERY_S = 1.0
 _TIDY_EVERY_S = 60.0
 _PRESENCE_DEADLINE_S = 5.0
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """A run that this worker executes."""
-
-    run: Run
-    stop: Stop
-    loop: RunLoop
-    outcome: asyncio.Future[Outcome]
-    cancel_task: Callable[[], None]
-    lease_ends: float
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    reason: StopReason | None = None
 
 
 class Worker:
@@ -65,7 +52,7 @@ class Worker:
         self.settings = resources.settings.worker
         self.worker_id = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self.ready = asyncio.Event()
-        self._held: dict[UUID, _Held] = {}
+        self._held: dict[UUID, Held] = {}
         self._loops: list[RunLoop] = []
         self._loops_made = 0
         self._wake = asyncio.Event()
@@ -96,12 +83,11 @@ class Worker:
             stack.push_async_callback(self._stop_loops)
             stack.callback(self.resources.wakeups.listen("interlock_runs", self._on_runs))
             stack.callback(self.resources.wakeups.listen("interlock_cancel", self._on_cancel))
-            await self._announce_presence()
-            await sweep.reclaim(self.resources, without_worker=True)
+            await sweep.reclaim(self.resources, without_worker=await self._announce_presence())
             async with asyncio.TaskGroup() as group:
                 background = [
                     group.create_task(self._heartbeat(), name="heartbeat"),
-                    group.create_task(self._watch_loops(), name="watchdog"),
+                    group.create_task(self._watch_loops(group), name="watchdog"),
                     group.create_task(self._sweep(), name="sweep"),
                 ]
                 self.ready.set()
@@ -114,13 +100,15 @@ class Worker:
                     task.cancel()
         log.info("worker_drained", worker=self.worker_id)
 
-    async def _announce_presence(self) -> None:
-        """Be seen as alive before holding a lease. Without a direct connection leases must do."""
+    async def _announce_presence(self) -> bool:
+        """Be seen as alive before holding a lease; False when only leases can tell who is alive."""
         self.resources.wakeups.be_present(self.worker_id)
         try:
             await asyncio.wait_for(self.resources.wakeups.connected.wait(), _PRESENCE_DEADLINE_S)
         except TimeoutError:
-            log.warning("worker_not_present", hint="database.direct_url must reach Postgres itself")
+            log.warning("worker_not_present", hint="`database.direct_url` must reach Postgres itself")
+            return False
+        return True
 
     # --- claiming ------------------------------------------------------------------------------
 
@@ -128,7 +116,7 @@ class Worker:
         while not self._draining.is_set():
             self._wake.clear()
             free = self.settings.slots - len(self._held)
-            if free > 0:
+            if free > 0 and self._usable_loops():
                 claimed = await self._claim(free)
                 for run in claimed:
                     self._start(run, group)
@@ -156,11 +144,11 @@ class Worker:
 
     def _start(self, run: Run, group: asyncio.TaskGroup) -> None:
         stop = Stop()
-        loop = min((loop for loop in self._loops if not loop.given_up), key=lambda loop: loop.runs)
+        loop = min(self._usable_loops(), key=lambda loop: loop.runs)
         outcome, cancel_task = loop.start_task(
             lambda resources: execute(resources, run, stop), name=f"run {run.run_id}"
         )
-        held = _Held(
+        held = Held(
             run=run,
             stop=stop,
             loop=loop,
@@ -190,17 +178,16 @@ class Worker:
 
     # --- carrying one run to its end -------------------------------------------------------------
 
-    async def _carry(self, held: _Held) -> None:
+    async def _carry(self, held: Held) -> None:
         try:
-            outcome = await self._outcome(held)
+            await self._store(held.run, await self._outcome(held))
         finally:
             held.loop.runs -= 1
             del self._held[held.run.run_id]
             if self._more_waiting:
                 self._wake.set()
-        await self._store(held.run, outcome)
 
-    async def _outcome(self, held: _Held) -> Outcome:
+    async def _outcome(self, held: Held) -> Outcome:
         """Wait for the end of a run; a stopped one gets a grace, then it is abandoned."""
         timeout = asyncio.get_running_loop().call_later(
             self.settings.run_timeout_s, self._stop, held, Timeout(self.settings.run_timeout_s)
@@ -212,26 +199,32 @@ class Worker:
             timeout.cancel()
             stopped.cancel()
         if not held.outcome.done():
-            grace = self.settings.drain_grace_s if isinstance(held.reason, Drain) else _STOP_GRACE_S
-            await asyncio.wait({held.outcome}, timeout=grace)
+            await asyncio.wait({held.outcome}, timeout=held.grace_s)
         if not held.outcome.done():
             held.cancel_task()
-            await asyncio.wait({held.outcome}, timeout=_STOP_GRACE_S)
+            await asyncio.wait({held.outcome}, timeout=_CANCEL_GRACE_S)
         if not held.outcome.done():
             self._abandon(held)
-            return _outcome_without_answer(held)
+            return held.outcome_without_answer()
         error = held.outcome.exception()
         if error is None:
             return held.outcome.result()
         if isinstance(error, TaskCancelled):
-            return _outcome_without_answer(held)
+            return held.outcome_without_answer()
+        if isinstance(error, FenceLost):
+            return lifecycle.LeaseLost()
+        if isinstance(error, DatabaseUnavailable):
+            # Not the fault of the run: it goes on from its checkpoint when the database is back.
+            log.warning("run_cut_off", run_id=str(held.run.run_id), error=str(error))
+            return Drained(usage=held.usage)
         log.error("run_broke_off", run_id=str(held.run.run_id), graph_id=held.run.graph_id, exc_info=error)
         return Crashed(cause=f"{type(error).__name__}: {error}")
 
-    def _abandon(self, held: _Held) -> None:
+    def _abandon(self, held: Held) -> None:
         """Leave a run behind whose code does not let go: its thread stays, its slot does not."""
+        run = held.run
         log.error(
-            "run_abandoned", run_id=str(held.run.run_id), graph_id=held.run.graph_id, reason=str(held.reason)
+            "run_abandoned", run_id=str(run.run_id), graph_id=run.graph_id, reason=str(held.stop.reason)
         )
         held.loop.forget_threads()
         if held.loop.ping(patience_s=_PATIENCE_S) is None:
@@ -240,7 +233,7 @@ class Worker:
         for other in list(self._held.values()):
             if other.loop is held.loop and other is not held:
                 # Hostages of the blocked loop: they go on elsewhere from their checkpoints.
-                self._stop(other, Drain())
+                self._stop(other, Drain(), grace_s=0.0)
 
     async def _store(self, run: Run, outcome: Outcome) -> None:
         """Record the outcome, through an outage of the database if need be."""
@@ -258,12 +251,12 @@ class Worker:
                     return None
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
-            except DatabaseError as error:
-                # What the graph left cannot be stored; the run must still come to an end.
+            except Exception as error:
+                # What the graph left cannot be stored; the run must come to an end all the same.
                 log.exception("outcome_refused", run_id=str(run.run_id))
                 if isinstance(outcome, Crashed):
                     return None
-                outcome = Crashed(cause=str(error))
+                outcome = Crashed(cause=f"its outcome could not be stored: {error}")
 
     # --- leases --------------------------------------------------------------------------------
 
@@ -275,57 +268,69 @@ class Worker:
                 await asyncio.wait_for(self._check.wait(), max(due - time.monotonic(), 0.0))
             self._check.clear()
             suspects, self._suspects = self._suspects, set()
-            if time.monotonic() >= due:
-                due = time.monotonic() + every
-                suspects = set(self._held)
-            await self._renew([self._held[run_id] for run_id in suspects if run_id in self._held])
+            all_due = time.monotonic() >= due
+            renewed = await self._renew(
+                [h for h in self._held.values() if all_due or h.run.run_id in suspects]
+            )
+            if all_due:
+                due = time.monotonic() + (every if renewed else min(every, _RETRY_HEARTBEAT_S))
 
-    async def _renew(self, held: list[_Held]) -> None:
+    async def _renew(self, held: list[Held]) -> bool:
+        """Renew leases and stop what is no longer ours; False when the database did not answer."""
+        held = [h for h in held if not h.outcome.done()]
         if not held:
-            return
+            return True
         asked = time.monotonic()
         usages = {h.run.run_id: usage for h in held if (usage := h.stop.usage) is not None}
+        states: list[queue.LeaseState] = []
         try:
-            async with self.resources.database.connection() as connection:
+            async with (
+                asyncio.timeout(self.settings.lease_s / 3),
+                self.resources.database.connection() as connection,
+            ):
                 states = await queue.renew(
                     connection, [h.run for h in held], usages=usages, lease_s=self.settings.lease_s
                 )
-        except DatabaseUnavailable as error:
-            log.warning("heartbeat_failed", error=str(error), runs=len(held))
-            states = []
+        except (DatabaseUnavailable, TimeoutError) as error:
+            log.warning("heartbeat_failed", error=str(error) or "no answer in time", runs=len(held))
         by_id = {h.run.run_id: h for h in held}
         for state in states:
             if state.renewed:
                 by_id[state.run_id].lease_ends = asked + self.settings.lease_s
             elif not state.held:
-                self._stop(by_id[state.run_id], _why(state))
+                self._stop(by_id[state.run_id], why_lost(state))
         for h in held:
             if h.lease_ends < time.monotonic():
                 self._stop(h, LeaseLost())
+        return bool(states)
 
-    def _stop(self, held: _Held, reason: StopReason) -> None:
-        if held.reason is None:
-            held.reason = reason
+    def _stop(self, held: Held, reason: StopReason, *, grace_s: float = STOP_GRACE_S) -> None:
+        if held.stop.reason is None:
             log.info("run_stopped", run_id=str(held.run.run_id), reason=str(reason))
         held.stop.set(reason)
+        held.grace_s = grace_s
         held.stopped.set()
 
     # --- looking after the rest ------------------------------------------------------------------
 
     async def _drain(self) -> None:
         for held in list(self._held.values()):
-            self._stop(held, Drain())
+            self._stop(held, Drain(), grace_s=self.settings.drain_grace_s)
         while self._held:
             await asyncio.wait({held.outcome for held in self._held.values()}, timeout=0.1)
 
-    async def _watch_loops(self) -> None:
+    async def _watch_loops(self, group: asyncio.TaskGroup) -> None:
         while True:
-            for loop in self._loops:
+            for loop in list(self._loops):
                 loop.ping(patience_s=_PATIENCE_S)
-            for loop in [loop for loop in self._loops if loop.given_up]:
-                self._loops.remove(loop)
-                await self._add_loop()
+                if loop.given_up and await self._add_loop():
+                    self._loops.remove(loop)
+                    group.create_task(loop.stop())
+                    self._wake.set()
             await asyncio.sleep(_PATIENCE_S / 4)
+
+    def _usable_loops(self) -> list[RunLoop]:
+        return [loop for loop in self._loops if not loop.given_up]
 
     async def _sweep(self) -> None:
         tidied = 0.0
@@ -339,43 +344,26 @@ class Worker:
                 log.warning("sweep_failed", error=str(error))
             await asyncio.sleep(_RECLAIM_EVERY_S)
 
-    async def _add_loop(self) -> None:
+    async def _add_loop(self) -> bool:
+        """Start a run loop; False when the database does not answer right now."""
         self._loops_made += 1
-        pool = max(2, self.resources.settings.database.pool_max // (4 if self.settings.isolated_loops else 1))
+        share = 4 if self.settings.isolated_loops else 1
         loop = RunLoop(
             f"run-loop-{self._loops_made}",
             self.resources.settings,
             hub=self.resources.hub,
             catalog=self.resources.catalog,
-            pool_max=pool,
+            pool_max=max(2, self.resources.settings.database.pool_max // share),
         )
-        await loop.start()
+        try:
+            await loop.start()
+        except DatabaseUnavailable:
+            if not self.ready.is_set():
+                raise
+            log.exception("run_loop_not_started")
+            return False
         self._loops.append(loop)
+        return True
 
     async def _stop_loops(self) -> None:
         await asyncio.gather(*(loop.stop() for loop in self._loops))
-
-
-def _why(state: queue.LeaseState) -> StopReason:
-    """Why a run is no longer ours."""
-    if state.status is None:
-        return Cancel("rollback")
-    return Cancel("interrupt") if state.status == "interrupted" else LeaseLost()
-
-
-def _outcome_without_answer(held: _Held) -> Outcome:
-    """The outcome of a run that was stopped and never told how far it came."""
-    match held.reason:
-        case Drain():
-            return Drained(usage=held.stop.usage or held.run.usage)
-        case Timeout():
-            message = f"the run did not end within {held.reason.seconds:g} s"
-            return Finished(
-                status="timeout",
-                error={"error": "RunTimeout", "message": message},
-                usage=held.stop.usage or held.run.usage,
-            )
-        case Cancel() | LeaseLost():
-            return lifecycle.LeaseLost()
-        case None:
-            return Crashed(cause="its task was cancelled from outside")
