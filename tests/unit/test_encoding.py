@@ -53,7 +53,9 @@ class Order(BaseModel):
     key: SecretStr
 
 
-Point = namedtuple("Point", "x y")
+class Point(NamedTuple):
+    x: int
+    y: int
 
 
 class Odd:
