@@ -140,11 +140,16 @@ class CheckedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Check, then send."""
         address = await self._egress.checked_address(request.url)
-        name = request.url.host
-        # httpx wrote the Host header from the name when it built the request; only the URL changes.
-        request.extensions = {**request.extensions, "sni_hostname": name}
-        request.url = request.url.copy_with(host=address)
-        return await self._inner.handle_async_request(request)
+        # A request of its own: the client's keeps its name, which a relative redirect starts from. The
+        # Host header was written from that name already.
+        sent = httpx.Request(
+            request.method,
+            request.url.copy_with(host=address),
+            headers=request.headers,
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": request.url.host},
+        )
+        return await self._inner.handle_async_request(sent)
 
     async def aclose(self) -> None:
         """Close its connections."""

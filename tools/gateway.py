@@ -1,7 +1,8 @@
 """The one path of every tool call, in a fixed order. Every attempt leaves a row, a refused one too.
 
-resolve → canonicalise → schema → bind → policy (`checks.py`) → budget → ledger → dry run → review →
-execute → result → settle.
+resolve → canonicalise → schema → bind → policy (`checks.py`) → ledger → dry run → review → budget →
+execute → result → settle. The budget is taken with the claim of the ledger, so that a call that is
+only answered again, or still waits, costs nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .context import RunScope, ToolContext, executing, tool_context
 from .egress import Egress
 from .errors import BudgetReached, RetryTool, ToolFailed
 from .ledger import Ledger, LedgerEntry, LedgerState, ToolResult
-from .policy.budget import Limit, Meter
+from .policy.budget import Meter
 from .policy.cedar import Policies
 from .policy.permissions import Principal
 from .policy.review import Review, ReviewPending, ReviewRecords
@@ -106,18 +107,16 @@ class Gateway:
         passage = self._checks.begin(request, principal=caller.principal, run=caller.run)
         try:
             call = self._checks.run(passage, tool_calls=caller.meter.usage.tool_calls)
-            with caller.meter.tool_call() as held:
-                if isinstance(held, Limit):
-                    await self.record(passage.attempt(stage="budget", outcome="refused", reason=held.message))
-                    raise BudgetReached(held)
-                match await self._admit(call, caller):
-                    case _Answered(result):
-                        return result
-                    case _Waiting(review):
-                        raise ReviewPending([review])
-                    case claimed:
-                        held.spend()
-                        return await self._execute(claimed, caller, execute)
+            match await self._admit(call, caller):
+                case _Answered(result):
+                    return result
+                case _Waiting(review):
+                    raise ReviewPending([review])
+                case claimed:
+                    return await self._execute(claimed, caller, execute)
+        except BudgetReached as spent:
+            await self.record(passage.attempt(stage="budget", outcome="refused", reason=spent.limit.message))
+            raise
         except Refused as refused:
             await self.record(passage.attempt(stage=refused.stage, outcome="refused", reason=refused.reason))
             return refusal(request, refused.reason)
@@ -155,7 +154,7 @@ class Gateway:
             if review is not None and review.status != "superseded":
                 return await self._follow(connection, review, call, caller)
             if not call.needs_review:
-                return await self._claim(connection, call)
+                return await self._claim(connection, call, caller)
             entry = await self._ledger.look(connection, call.key)
             if entry is not None and entry.state == "succeeded":
                 return await self._replay(connection, call, entry)
@@ -179,22 +178,24 @@ class Gateway:
             case "pending":
                 return _Waiting(review)
             case "approved":
-                return await self._claim(connection, call, review=review)
+                return await self._claim(connection, call, caller, review=review)
             case "edited":
                 edited = replace(call.request, arguments=(review.answer or {})["arguments"])
                 # Back to the schema and the policy: what a person wrote is checked like any call.
                 passage = self._checks.begin(edited, principal=caller.principal, run=caller.run)
                 checked = self._checks.run(passage, tool_calls=caller.meter.usage.tool_calls)
-                return await self._claim(connection, checked, review=review)
+                return await self._claim(connection, checked, caller, review=review)
             case _:
                 return await self._answer(connection, call, decided(review, call.request), review=review)
 
     async def _claim(
-        self, connection: Connection, call: CheckedCall, *, review: Review | None = None
+        self, connection: Connection, call: CheckedCall, caller: Caller, *, review: Review | None = None
     ) -> _Admission:
+        """Take the call for ourselves, unless it was made before; only a call that is made is paid for."""
         repeatable = call.spec.idempotent or call.spec.effect == "read"
         entry, start_id = await self._ledger.begin(connection, call.key, again=repeatable)
         if entry is None:
+            _pay(caller)
             return _Claimed(call, start_id, review)
         if entry.state == "succeeded":
             return await self._replay(connection, call, entry)
@@ -209,6 +210,7 @@ class Gateway:
         if asked.status == "approved":
             entry, start_id = await self._ledger.begin(connection, call.key, again=True)
             if entry is None:
+                _pay(caller)
                 return _Claimed(call, start_id, asked)
             return await self._replay(connection, call, entry)
         if asked.status == "pending":
@@ -327,6 +329,12 @@ class Gateway:
         finally:
             executing.reset(in_executing)
             tool_context.reset(in_context)
+
+
+def _pay(caller: Caller) -> None:
+    # Raised inside the claiming transaction, which takes the claim back.
+    if limit := caller.meter.take_tool_call():
+        raise BudgetReached(limit)
 
 
 def _interrupted(call: CheckedCall) -> Ending:

@@ -72,7 +72,7 @@ async def _read(response: httpx.Response) -> Page:
     truncated = len(body) > _MAX_BYTES
     text = bytes(body[:_MAX_BYTES]).decode(response.charset_encoding or "utf-8", errors="replace")
     return Page(
-        url=str(response.request.headers.get("host") and response.url),
+        url=str(response.url),
         status=response.status_code,
         content_type=kind,
         text=text,

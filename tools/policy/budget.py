@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
@@ -135,17 +134,6 @@ class Limit:
         return {"dimension": self.dimension, "limit": self.limit, "spent": self.spent}
 
 
-class Reservation:
-    """One unit held for a call; given back unless it is spent."""
-
-    def __init__(self) -> None:
-        self.spent = False
-
-    def spend(self) -> None:
-        """The call begins: the unit is gone, however it ends."""
-        self.spent = True
-
-
 class Meter:
     """Counts what a run spends against its budget. Safe from any thread.
 
@@ -227,22 +215,8 @@ class Meter:
         return self._take("model_calls")
 
     def take_tool_call(self) -> Limit | None:
-        """Count a tool call that nobody can hold back, such as one that passes the gateway by."""
+        """Count a tool call that is about to begin; a limit means that it must not."""
         return self._take("tool_calls")
-
-    @contextmanager
-    def tool_call(self) -> Iterator[Reservation | Limit]:
-        """Hold one tool call; yields the limit instead when there is none left."""
-        if limit := self._take("tool_calls"):
-            yield limit
-            return
-        reservation = Reservation()
-        try:
-            yield reservation
-        finally:
-            if not reservation.spent:
-                with self._lock:
-                    self._counted = replace(self._counted, tool_calls=self._counted.tool_calls - 1)
 
     def _take(self, dimension: Literal["model_calls", "tool_calls"]) -> Limit | None:
         with self._lock:
