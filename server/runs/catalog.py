@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import site
 import traceback
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,7 +23,7 @@ from langgraph_sdk.runtime import AccessContext
 from ...tools.policy.permissions import Principal
 from ..errors import NotFound, ServerError
 from .factory import GraphForm, NotAGraph, Opening, graph_form
-from .modules import ModuleNames, add_import_paths
+from .modules import ModuleNames, add_import_paths, foreign_environment
 from .project import GraphSource, Project
 
 log = structlog.get_logger(__name__)
@@ -123,6 +125,7 @@ def load_catalog(project: Project, *, on_failure: str = "refuse") -> Catalog:
         CatalogError: some failed and `on_failure` is "refuse"; the message names each with its cause.
     """
     add_import_paths(project.import_paths)
+    _add_environment(project)
     names = ModuleNames(project.directory)
     forms: dict[str, GraphForm] = {}
     failures: dict[str, GraphFailure] = {}
@@ -141,6 +144,17 @@ def load_catalog(project: Project, *, on_failure: str = "refuse") -> Catalog:
     for failure in failures.values():
         log.error("graph_failed_to_load", graph=failure.graph_id, file=failure.file, cause=failure.cause)
     return Catalog(project.graphs, forms, failures)
+
+
+def _add_environment(project: Project) -> None:
+    """Find the packages of the project's virtual environment when we run from another; ours come first."""
+    try:
+        packages = foreign_environment(os.environ, project.directory)
+    except ImportError as error:
+        log.warning("environment_not_usable", problem=str(error))
+        return
+    if packages is not None:
+        site.addsitedir(str(packages))
 
 
 def _value(source: GraphSource, project: Project, names: ModuleNames) -> Any:

@@ -20,6 +20,7 @@ from interlock.server.runs.catalog import (
     GraphNotFound,
     load_catalog,
 )
+from interlock.server.runs.modules import foreign_environment
 from interlock.server.runs.project import load_project
 from interlock.tools.policy.permissions import Principal
 
@@ -391,6 +392,27 @@ async def test_a_file_beside_a_graph_does_not_hide_the_standard_library(project:
         "calendar.py": "1 / 0",
     }
     assert await nodes(project(files, {"a": "./a.py:graph"}), "a") == ["January"]
+
+
+async def test_packages_of_the_projects_own_environment_are_found(project: Make, tmp_path: Path) -> None:
+    """O63: interlock is installed elsewhere, with uv or pipx."""
+    packages = f".venv/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    files = {
+        ".venv/pyvenv.cfg": "home = /usr/bin\n",
+        f"{packages}/only_there.py": "NAME = 'there'",
+        f"{packages}/editable.pth": str(tmp_path / "linked"),
+        "linked/linked_there.py": "NAME = 'linked'",
+        "a.py": PRELUDE + "import only_there as a, linked_there as b\ngraph = build(a.NAME + b.NAME)",
+    }
+    assert await nodes(project(files, {"a": "./a.py:graph"}), "a") == ["therelinked"]
+
+
+def test_an_environment_of_another_python_is_not_used(project: Make, tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "lib" / "python2.7").mkdir(parents=True)
+    (tmp_path / ".venv" / "pyvenv.cfg").touch()
+    with pytest.raises(ImportError, match=r"has python2\.7, interlock runs on python3"):
+        foreign_environment({}, tmp_path)
+    assert project({"a.py": PRELUDE + "graph = build()"}, {"a": "./a.py:graph"}).graph_ids == ("a",)
 
 
 def test_a_file_of_our_own_is_our_own_module() -> None:
