@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..checkpoints.database import Database
 from ..checkpoints.notify import Wakeups
-from ..tools.builtin import BUILTIN
 from ..tools.checks import GatewayOptions
-from ..tools.egress import Egress
 from ..tools.gateway import Gateway
-from ..tools.policy.cedar import Policies
-from ..tools.registry import Registry
+from ..tools.toolbox import Toolbox
 from .records import reviews
 from .records.event_log import EventLog, Hub
 
@@ -65,11 +62,16 @@ async def open_resources(
 
 def _gateway(settings: Settings, database: Database) -> Gateway:
     tools = settings.tools
-    return Gateway(
-        registry=Registry(BUILTIN),
-        policies=Policies.load([tools.policies] if tools.policies else []),
-        database=database,
-        reviews=reviews,
-        egress=Egress(tools.egress_allow),
-        options=GatewayOptions(mode=tools.mode),
+    options = GatewayOptions(
+        mode=tools.mode,
+        unknown=tools.unknown,
+        timeout_s=tools.timeout_s,
+        max_result_chars=tools.max_result_chars,
     )
+    toolbox = Toolbox.open(
+        options,
+        policies=tools.policies,
+        egress_allow=tools.egress_allow,
+        private_networks=tools.private_networks,
+    )
+    return toolbox.gateway(database, reviews=reviews)

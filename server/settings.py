@@ -164,12 +164,20 @@ class AuthSettings(Section):
 class ToolSettings(Section):
     """What agents may do."""
 
-    mode: Literal["enforce", "observe"] = "enforce"
-    """enforce: what policy refuses does not happen. observe: it is only written to the audit."""
+    mode: Literal["enforce", "observe"] = "observe"
+    """A tool that a node calls past the gateway. enforce: it is refused. observe: it is recorded."""
+    unknown: Literal["allow", "review", "refuse"] = "allow"
+    """A plain tool, whose risk nobody declared: it runs and is recorded, waits for a person, or is refused."""
     policies: Path | None = None
     """Folder of Cedar policies, relative to interlock.toml; without it the built-in ones decide."""
     egress_allow: tuple[str, ...] = ()
     """Hosts that tools may fetch from: `example.org`, or `*.example.org`; `*` for all public ones."""
+    private_networks: tuple[str, ...] = ()
+    """Private networks that tools may reach too, such as `10.1.0.0/16`; the host must be allowed as well."""
+    timeout_s: float = Field(default=1800, gt=0)
+    """Deadline of a tool that declares none."""
+    max_result_chars: int = Field(default=100_000, ge=1000)
+    """Longest text of a result that a model is shown; the rest is cut, and the cut is marked."""
 
 
 class BudgetSettings(Section):
