@@ -167,7 +167,7 @@ class ToolSettings(Section):
     mode: Literal["enforce", "observe"] = "observe"
     """A tool that a node calls past the gateway. enforce: it is refused. observe: it is recorded."""
     unknown: Literal["allow", "review", "refuse"] = "allow"
-    """A plain tool, whose risk nobody declared: it runs and is recorded, waits for a person, or is refused."""
+    """A plain tool whose risk nobody declared: it runs and is recorded, waits for a person, or is refused."""
     policies: Path | None = None
     """Folder of Cedar policies, relative to interlock.toml; without it the built-in ones decide."""
     egress_allow: tuple[str, ...] = ()
