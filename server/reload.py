@@ -71,7 +71,10 @@ class _Child:
 
     def _start(self, further: Sequence[str]) -> subprocess.Popen[bytes]:
         inherited = ["--inherited", ",".join(map(str, self._handed))]
-        return subprocess.Popen([*self._command, *inherited, *further], pass_fds=self._handed)
+        # Out of the terminal's reach: Ctrl-C is for the watcher, which then stops the server once.
+        return subprocess.Popen(
+            [*self._command, *inherited, *further], pass_fds=self._handed, start_new_session=True
+        )
 
     def restart(self) -> None:
         self.stop()
