@@ -67,5 +67,5 @@ class Recorder:
                     fence=self._fence,
                     events=events,
                 )
-            elif self._closed:
+            if self._closed and not self._waiting:
                 return
