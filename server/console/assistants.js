@@ -11,8 +11,19 @@ export async function allAssistants() {
 
 /** @typedef {{ talks: boolean, example: Record<string, unknown> }} Input `talks`: it takes messages. */
 
+/** @type {Map<string, Promise<Input>>} A schema is large and changes only with the server. */
+const known = new Map();
+
 /** @param {string} assistantId @returns {Promise<Input>} */
-export async function inputOf(assistantId) {
+export function inputOf(assistantId) {
+  const asked = known.get(assistantId) ?? read(assistantId);
+  known.set(assistantId, asked);
+  asked.catch(() => known.delete(assistantId));
+  return asked;
+}
+
+/** @param {string} assistantId @returns {Promise<Input>} */
+async function read(assistantId) {
   const { input_schema: schema } = await call("GET", `assistants/${assistantId}/schemas`);
   const properties = schema?.properties ?? {};
   const example = Object.fromEntries(

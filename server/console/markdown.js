@@ -205,11 +205,21 @@ function link(text, at, depth, before) {
   const label = text.slice(at, at + LONGEST_LABEL).indexOf("](");
   if (label < 0) return null;
   const from = at + label + 2;
-  const length = text.slice(from, from + LONGEST_ADDRESS).indexOf(")");
+  const length = addressLength(text.slice(from, from + LONGEST_ADDRESS));
   if (length < 0) return null;
   const target = text.slice(from, from + length).trim().split(/\s/)[0];
   const inner = inline(text.slice(at + 1, at + label), depth + 1);
   return { element: anchor(target, [before, ...inner]), next: from + length + 1 };
+}
+
+/** Up to the bracket that closes; an address may hold pairs of its own. @param {string} text */
+function addressLength(text) {
+  let open = 0;
+  for (let at = 0; at < text.length && text[at] !== "\n"; at += 1) {
+    if (text[at] === "(") open += 1;
+    else if (text[at] === ")" && open-- === 0) return at;
+  }
+  return -1;
 }
 
 /** @param {string} text @param {number} at */

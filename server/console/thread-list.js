@@ -8,7 +8,7 @@ import { call, search } from "./wire.js";
 const PAGE = 30;
 const MOST = 1000; // What one search may ask for.
 const EVERY_MS = 8000;
-const SELECT = ["thread_id", "status", "metadata", "updated_at"];
+const SELECT = ["thread_id", "status", "metadata", "updated_at", "interrupts"];
 
 /**
  * @typedef {object} State

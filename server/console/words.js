@@ -1,12 +1,22 @@
 // @ts-check
 /** Words for what the API names in codes, and for times. */
 
-/** @type {Record<string, string>} */
-const STATUS = { idle: "Done", busy: "Running", interrupted: "Waiting for you", error: "Failed" };
+/** @typedef {{ kind: "idle" | "busy" | "waiting" | "stopped" | "error", word: string }} Standing */
 
-/** @param {string} status Of a thread. */
-export function statusWord(status) {
-  return STATUS[status] ?? status;
+/**
+ * Where a thread stands. An interrupted one waits for a person only if there is something to answer.
+ * @param {{ status: string, interrupts?: Record<string, unknown[]> }} thread @returns {Standing}
+ */
+export function standing({ status, interrupts = {} }) {
+  switch (status) {
+    case "busy": return { kind: "busy", word: "Running" };
+    case "error": return { kind: "error", word: "Failed" };
+    case "interrupted":
+      return Object.keys(interrupts).length
+        ? { kind: "waiting", word: "Waiting for you" }
+        : { kind: "stopped", word: "Stopped" };
+    default: return { kind: "idle", word: "Done" };
+  }
 }
 
 /**

@@ -23,16 +23,16 @@ _INSTALL_S = 300
 _RUN_S = 120
 
 
-def installed_packages() -> Path:
-    """A folder outside the tree with the pinned packages, installed once for each set of pins.
+def installed_packages(scripts: Path = SCRIPTS) -> Path:
+    """A folder outside the tree with the packages that `scripts` pins, installed once for each set of pins.
 
     Raises:
         AssertionError: Node or npm is missing, or the installation failed.
     """
     assert shutil.which("npm"), (
-        "tests/compat needs Node 20 or newer with npm: the JavaScript client runs on it"
+        f"{scripts.parent.name} needs Node 20 or newer with npm"
     )
-    pins = (SCRIPTS / "package.json").read_bytes()
+    pins = (scripts / "package.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "interlock-tests"
     folder = cache / f"js-{sha256(pins).hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@ import { html, useEffect, useMemo } from "../html.js";
 import { href } from "../routes.js";
 import { useStore } from "../store.js";
 import { entries, textOf } from "../transcript.js";
-import { shortened, statusWord, titleOf } from "../words.js";
+import { shortened, standing, titleOf } from "../words.js";
 import { Ask } from "./ask.js";
 import { BudgetCard } from "./budget.js";
 import { ProblemNote } from "./problem.js";
@@ -25,6 +25,7 @@ export function Thread({ conversation, list }) {
   const shown = useMemo(() => entries(messages, partials, asked), [messages, partials, asked]);
   const waiting = useMemo(() => callsUnder(reviews, messages), [reviews, messages]);
   const title = thread ? titleOf({ ...thread, extracted: { first: messages[0]?.content } }, textOf) : "";
+  const stands = standing(running ? { status: "busy" } : (thread ?? { status: "idle" }));
   useEffect(() => void (thread && list.refresh()), [phase === "ready", thread?.updated_at]);
   useEffect(() => void (document.title = title ? `${title} · Interlock` : "Interlock"), [title]);
   useEscape(() => conversation.stop());
@@ -34,11 +35,11 @@ export function Thread({ conversation, list }) {
     <header class="thread-head">
       <p class="back"><a href=${href.threads}>Threads</a></p>
       <h1 tabindex="-1">${title || "Loading…"}</h1>
-      ${thread ? html`<p class="thread-facts">
-        <span class=${`status ${running ? "busy" : thread.status}`}>${running ? "Running" : statusWord(thread.status)}</span>
+      ${thread ? html`<p class="thread-facts"><span class=${`status ${stands.kind}`}>${stands.word}</span>
         <span>${thread.metadata?.graph_id}</span></p>` : null}
     </header>
-    <${Transcript} entries=${shown} running=${running} waiting=${waiting} who=${thread?.metadata?.graph_id ?? "Assistant"}>
+    <${Transcript} entries=${shown} running=${running} waiting=${waiting} who=${thread?.metadata?.graph_id ?? "Assistant"}
+      pinned=${reviews[0]?.id ?? null}>
       <${OtherValues} values=${values} alone=${!messages.length && !running} />
       ${notice ? html`<p class="note" role="status">${notice}</p>` : null}
       ${problem ? html`<${ProblemNote} problem=${problem} ...${remedy(conversation, problem)} />` : null}

@@ -4,11 +4,13 @@ import { problemOf } from "../problems.js";
 import { href } from "../routes.js";
 import { useStore } from "../store.js";
 import { textOf } from "../transcript.js";
-import { ago, statusWord, titleOf } from "../words.js";
+import { ago, standing, titleOf } from "../words.js";
 import { Confirm } from "./confirm.js";
 import { ProblemNote } from "./problem.js";
 
-const SHOWN = [["", "All"], ["interrupted", "Waiting for you"], ["busy", "Running"], ["error", "Failed"], ["idle", "Done"]];
+const SHOWN = [
+  ["", "All"], ["interrupted", "Waiting or stopped"], ["busy", "Running"], ["error", "Failed"], ["idle", "Done"],
+];
 
 /**
  * @param {{ list: import("../thread-list.js").ThreadList, current: string | null, isPage: boolean }} props
@@ -30,7 +32,7 @@ export function Threads({ list, current, isPage }) {
   };
   return html`<nav class="threads" aria-label="Threads">
     <div class="brand"><img src="icon.svg" alt="" width="24" height="24" />Interlock</div>
-    <a class="button primary new" href=${href.new}>New thread</a>
+    <a class="button new" href=${href.new}>New thread</a>
     <div class="threads-head">
       <${isPage ? "h1" : "h2"} ref=${heading} tabindex="-1">Threads<//>
       <label class="unseen" for="shown">Show</label>
@@ -58,10 +60,11 @@ export function Threads({ list, current, isPage }) {
 /** @param {{ thread: any, isCurrent: boolean, onDelete: () => void }} props */
 function ThreadRow({ thread, isCurrent, onDelete }) {
   const title = titleOf(thread, textOf);
+  const { kind, word } = standing(thread);
   return html`<li class=${isCurrent ? "current" : ""}>
     <a href=${href.thread(thread.thread_id)} aria-current=${isCurrent ? "page" : undefined}>
       <span class="thread-title">${title}</span>
-      <span class="thread-facts"><span class=${`status ${thread.status}`}>${statusWord(thread.status)}</span>
+      <span class="thread-facts"><span class=${`status ${kind}`}>${word}</span>
         <time datetime=${thread.updated_at}>${ago(thread.updated_at)}</time></span>
     </a>
     <button type="button" class="quiet" aria-label=${`Delete “${title}”`} onClick=${onDelete}>

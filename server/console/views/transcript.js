@@ -7,14 +7,19 @@ const NEAR_PX = 80;
 
 /**
  * The conversation along its line. It keeps to the end while the reader is at the end.
+ * `pinned` is the question that waits, if any.
  * @param {{ entries: import("../transcript.js").Entry[], running: boolean, waiting: Set<string>, who: string,
- *   children: import("../html.js").Children }} props
+ *   pinned: string | null, children: import("../html.js").Children }} props
  */
-export function Transcript({ entries, running, waiting, who, children }) {
+export function Transcript({ entries, running, waiting, who, pinned, children }) {
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const [atEnd, setAtEnd] = useState(true);
   useLayoutEffect(() => {
-    if (atEnd && scroller.current) scroller.current.scrollTop = scroller.current.scrollHeight;
+    // A question to a person is read from its top.
+    if (pinned) scroller.current?.querySelector(".card")?.scrollIntoView({ block: "start" });
+  }, [pinned]);
+  useLayoutEffect(() => {
+    if (atEnd && !pinned && scroller.current) scroller.current.scrollTop = scroller.current.scrollHeight;
   });
   const scrolled = () => {
     const { scrollHeight, scrollTop, clientHeight } = /** @type {HTMLElement} */ (scroller.current);
@@ -29,7 +34,7 @@ export function Transcript({ entries, running, waiting, who, children }) {
       ${children}
       ${running ? html`<div class="tip" aria-hidden="true"></div>` : null}</div>
     </div>
-    ${atEnd ? null : html`<button type="button" class="to-end" onClick=${() => setAtEnd(true)}>Latest ↓</button>`}
+    ${atEnd || pinned ? null : html`<button type="button" class="to-end" onClick=${() => setAtEnd(true)}>Latest ↓</button>`}
   </div>`;
 }
 

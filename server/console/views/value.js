@@ -27,13 +27,32 @@ function list(values, depth) {
 
 /** @param {Record<string, any>} value @param {number} depth */
 function table(value, depth) {
-  const rows = Object.entries(value);
-  if (!rows.length) return html`<span class="faint">nothing</span>`;
-  return html`<table class="value">
-    <tbody>${rows.map(([name, one]) => html`<tr key=${name}>
-      <th scope="row">${name}</th><td><${Value} value=${one} depth=${depth + 1} /></td>
-    </tr>`)}</tbody>
-  </table>`;
+  if (!Object.keys(value).length) return html`<span class="faint">nothing</span>`;
+  return html`<table class="value"><tbody>${rows(value, depth, 0)}</tbody></table>`;
+}
+
+/**
+ * An object inside an object becomes indented rows of the same table, so that all values stay in one column.
+ * @param {Record<string, any>} value @param {number} depth @param {number} indent
+ * @returns {any[]}
+ */
+function rows(value, depth, indent) {
+  return Object.entries(value).map(([name, one]) => {
+    const inner = typeof one === "object" && one !== null && !Array.isArray(one) && Object.keys(one).length > 0;
+    if (!inner || depth + indent > DEEPEST) {
+      return html`<tr><th scope="row" class=${`indent-${indent}`}>${breakable(name)}</th>
+        <td><${Value} value=${one} depth=${depth + indent + 1} /></td></tr>`;
+    }
+    return [
+      html`<tr><th scope="rowgroup" colspan="2" class=${`indent-${indent}`}>${breakable(name)}</th></tr>`,
+      ...rows(one, depth, indent + 1),
+    ];
+  });
+}
+
+/** A name that may wrap after its underscores. @param {string} name */
+function breakable(name) {
+  return name.split(/(?<=_)/).map((part) => html`${part}<wbr />`);
 }
 
 /** @param {{ text: string }} props */
