@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -40,7 +40,7 @@ class ToolSpec:
     """JSON schema, objects closed. None when the tool has arguments that JSON schema cannot describe;
     then only the tool itself checks them."""
     result_schema: Mapping[str, Any] | None = None
-    permissions: frozenset[str] = frozenset()
+    permissions: Set[str] = frozenset()
     """What a principal must hold, all of it."""
     effect: Effect = "external"
     risk: Risk = "unknown"

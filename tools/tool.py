@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import orjson
 from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+from typing_extensions import TypedDict, Unpack
 
 from .context import BoundField, ToolContext, tool_context
 from .errors import ResultInvalid, ToolError, ToolFailed, ToolInvalid
@@ -18,6 +19,8 @@ from .schemas import closed
 from .spec import DryRun, Effect, Risk, ToolSpec
 
 ToolFunction = Callable[..., Awaitable[Any]]
+
+_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,24 @@ class DeclaredTool(StructuredTool):
         return await self.spec.dry_run(**{name: getattr(parsed, name) for name in model.model_fields})
 
 
+class Facts(TypedDict, total=False):
+    """What else a tool may declare; see `ToolSpec`."""
+
+    permissions: Set[str]
+    version: str
+    review: bool
+    timeout_s: float
+    idempotent: bool
+    untrusted: bool
+
+
 def tool(
     *,
     effect: Effect,
     risk: Risk,
-    permissions: frozenset[str] | set[str] = frozenset(),
     name: str | None = None,
-    version: str = "1",
-    review: bool = False,
-    timeout_s: float = 30.0,
-    idempotent: bool = False,
-    untrusted: bool = False,
     dry_run: DryRun | None = None,
+    **facts: Unpack[Facts],
 ) -> Callable[[ToolFunction], DeclaredTool]:
     """Declare an async function as a tool.
 
@@ -72,40 +81,42 @@ def tool(
 
     def declare(function: ToolFunction) -> DeclaredTool:
         called = name or function.__name__
-        if not inspect.iscoroutinefunction(function):
-            raise ToolInvalid(f"tool {called!r} must be an `async def`; use `asyncio.to_thread` inside")
-        description = inspect.getdoc(function)
-        if not description:
-            raise ToolInvalid(f"tool {called!r} needs a docstring: it is what the model reads")
+        description = _described(function, called)
         signature = _Signature.of(function, called)
+        facts.setdefault("timeout_s", _TIMEOUT_S)
         spec = ToolSpec(
             name=called,
             description=description,
-            version=version,
             arguments_schema=closed(signature.model.model_json_schema()),
             result_schema=signature.result_schema,
-            permissions=frozenset(permissions),
             effect=effect,
             risk=risk,
-            review=review,
-            timeout_s=timeout_s,
-            idempotent=idempotent,
-            untrusted=untrusted,
             server_fields=frozenset(signature.bound),
             dry_run=None if dry_run is None else signature.bind(dry_run),
+            **facts,
         )
         # Compiled now, so that a bad declaration fails where it is written.
         _ = spec.schema, spec.result
+        call = _checked(signature.bind(function), spec)
         return DeclaredTool(
             name=called,
             description=description,
             args_schema=signature.model,
-            func=_from_thread(call := _checked(signature.bind(function), spec)),
+            func=_from_thread(call),
             coroutine=call,
             spec=spec,
         )
 
     return declare
+
+
+def _described(function: ToolFunction, called: str) -> str:
+    if not inspect.iscoroutinefunction(function):
+        raise ToolInvalid(f"tool {called!r} must be an `async def`; use `asyncio.to_thread` inside")
+    description = inspect.getdoc(function)
+    if not description:
+        raise ToolInvalid(f"tool {called!r} needs a docstring: it is what the model reads")
+    return description
 
 
 @dataclass(frozen=True, slots=True)
