@@ -1,59 +1,107 @@
-"""The checkpoints of one thread, for one writer: LangGraph's saver, bound and fenced.
+"""The checkpoint saver of one thread: bound to it, fenced, in the tables of LangGraph's Postgres saver.
 
-The official Postgres saver does the work (ADR 0003). What is added: the tenant in its key, the fence in
-each of its transactions, values that jsonb cannot hold, and types that may not be stored.
+Reading is the stock saver's; writing is ours, one statement a call, which proves the fence.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import copy
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    DeltaChannelHistory,
+    get_checkpoint_id,
     get_serializable_checkpoint_metadata,
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from langgraph.checkpoint.postgres.base import PRUNE_SNAPSHOT_SQL, _keep_latest
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from langgraph.pregel import Pregel
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
-from .database import Connection, Database
-from .errors import FenceLost
+from .database import Database, jsonb
+from .errors import DatabaseError, DatabaseUnavailable
 from .queries import load_queries
-from .serde import StrictSerializer, json_safe
+from .serde import StrictSerializer, UnknownType, json_safe, serializer_of
+from .thread_rows import thread_key
 
 _queries = load_queries(__file__)
+_RETRY_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0)
+"""Pauses while the database is away; each write can be made twice without harm."""
+_LONGEST_INLINE = 2_000
 _PRIVATE = ("__pregel_", "langgraph_auth_")
+"""Prefixes of `configurable` that LangGraph would copy into the metadata, where clients see them."""
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Boxed:
-    """A primitive that jsonb cannot hold: in a box, the saver keeps it with the large values."""
+class WrongThread(DatabaseError):
+    """A saver was asked for another thread than its own, or to write without a fence."""
 
-    value: Any
+
+@dataclass(slots=True, eq=False)
+class _Thread:
+    """What all clones of a saver share: which thread it is, and how its writes stand."""
+
+    database: Database
+    tenant_id: str
+    thread_id: UUID
+    fence: int | None
+    run_id: UUID | None
+    failure: BaseException | None = None
+    under_way: set[asyncio.Future[None]] = field(default_factory=set)
+
+    @property
+    def key(self) -> str:
+        """What the stock tables call `thread_id`."""
+        return thread_key(self.tenant_id, self.thread_id)
+
+    def fail(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+
+    async def write(self, statement: bytes, parameters: Mapping[str, Any], *, last: bool = False) -> None:
+        """Run a fenced write; `last` after all that are under way. A failure poisons the saver."""
+        if last and self.under_way:
+            await asyncio.wait(self.under_way)
+        if self.failure is not None:
+            raise self.failure
+        if self.fence is None:
+            raise WrongThread(f"the saver of thread {self.thread_id} may only read")
+        identity = {
+            "tenant_id": self.tenant_id,
+            "thread_id": self.thread_id,
+            "fence": self.fence,
+            "key": self.key,
+        }
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.under_way.add(done)
+        try:
+            await _persistently(lambda: self.database.execute(statement, {**identity, **parameters}))
+        except DatabaseError as error:
+            self.fail(error)
+            raise
+        finally:
+            self.under_way.discard(done)
+            done.set_result(None)
 
 
 class ThreadSaver(AsyncPostgresSaver):
-    """Reads and writes the checkpoints of one thread; one object for each writer.
+    """Saves and loads the checkpoints of one thread, for one writer.
 
-    Args:
-        database: the pool of this loop.
-        tenant_id: owner of the thread.
-        thread_id: the only thread it serves.
-        fence: the writer's number on the thread; None for a reader, which may not write.
-        serde: which types may be stored.
-
-    Raises (by its methods):
-        FenceLost: another writer has taken the thread, or this one has ended.
+    It refuses every other thread, so neither tenant nor fence can be forged through `configurable`.
+    Each run gets its own, cheap to make. Without a fence it only reads.
     """
 
     def __init__(
@@ -63,42 +111,46 @@ class ThreadSaver(AsyncPostgresSaver):
         tenant_id: str,
         thread_id: UUID,
         fence: int | None,
+        run_id: UUID | None = None,
         serde: StrictSerializer | None = None,
     ) -> None:
         super().__init__(cast("Any", database.pool), serde=serde or StrictSerializer())
-        self._database = database
-        self._key = {"tenant_id": tenant_id, "thread_id": thread_id, "fence": fence}
-        self._thread_id = str(thread_id)
-        self._stored = _stored(tenant_id, thread_id)
-        self._writes = _Writes()
+        self._thread = _Thread(database, tenant_id, thread_id, fence, run_id)
+
+    def for_graph(self, graph: Pregel) -> ThreadSaver:
+        """The same saver, for the types in the schemas of a graph as well."""
+        clone = copy.copy(self)
+        clone.serde = serializer_of(graph)
+        return clone
+
+    def poison(self, error: BaseException) -> None:
+        """Make every later write raise `error`: somebody else holds the thread now."""
+        self._thread.fail(error)
 
     async def settle(self) -> None:
-        """Wait until every write that was begun has committed or failed."""
-        await self._writes.settle()
+        """Wait until everything written so far has committed.
 
-    def poison(self, error: Exception) -> None:
-        """Let no further write pass; each fails with `error`."""
-        self._writes.poison = error
+        Raises:
+            DatabaseError: one of them has failed.
+        """
+        # A write that was only just handed to the loop begins at its next turn.
+        await asyncio.sleep(0)
+        while under_way := self._thread.under_way:
+            await asyncio.wait(under_way)
+            await asyncio.sleep(0)
+        if isinstance(self._thread.failure, DatabaseError):
+            raise self._thread.failure
 
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """One checkpoint; the newest without an id."""
-        found = await super().aget_tuple(self._inward(config))
-        return self._outward(found) if found is not None else None
-
-    async def alist(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,  # noqa: A002 - the base class names it
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[CheckpointTuple]:
-        """Checkpoints of the thread, newest first."""
-        here: RunnableConfig = (
-            config if config is not None else {"configurable": {"thread_id": self._thread_id}}
+    async def has_checkpoint_of(self, run_id: UUID) -> bool:
+        """Whether a run has already saved a step of its own."""
+        parameters = {"key": self._thread.key, "run_id": str(run_id)}
+        database = self._thread.database
+        return (
+            await _persistently(lambda: database.fetch_one(_queries.run_has_checkpoint, parameters))
+            is not None
         )
-        async for found in super().alist(self._inward(here), filter=filter, before=before, limit=limit):
-            yield self._outward(found)
+
+    # --- writing -------------------------------------------------------------------------------
 
     async def aput(
         self,
@@ -107,164 +159,215 @@ class ThreadSaver(AsyncPostgresSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store a checkpoint."""
-        values = {channel: _boxed(value) for channel, value in checkpoint["channel_values"].items()}
-        stored = cast("Checkpoint", {**checkpoint, "channel_values": values})
+        """Save a checkpoint, after all writes that were begun before it.
+
+        Raises:
+            FenceLost: another writer holds the thread.
+            UnknownType: a channel holds what may not be stored.
+        """
+        place = self._place(config)
         told = get_serializable_checkpoint_metadata(config, metadata)
         public = {key: value for key, value in told.items() if not key.startswith(_PRIVATE)}
-        inward = self._inward(config)
-        place: RunnableConfig = {
-            "configurable": {k: inward["configurable"][k] for k in _PLACE if k in inward["configurable"]}
+        inline, apart = _split(checkpoint["channel_values"])
+        new = [(channel, version) for channel, version in new_versions.items() if channel in apart]
+        values = [self._dumped(channel, apart[channel]) for channel, _ in new]
+        await self._thread.write(
+            _queries.put,
+            {
+                "ns": place["checkpoint_ns"],
+                "checkpoint_id": checkpoint["id"],
+                "parent_id": place.get("checkpoint_id"),
+                "checkpoint": jsonb({**checkpoint, "channel_values": inline}),
+                "metadata": jsonb(json_safe(public)),
+                "channels": [channel for channel, _ in new],
+                "versions": [version for _, version in new],
+                "types": [kind for kind, _ in values],
+                "blobs": [body for _, body in values],
+            },
+            last=True,
+        )
+        return {
+            "configurable": {
+                "thread_id": place["thread_id"],
+                "checkpoint_ns": place["checkpoint_ns"],
+                "checkpoint_id": checkpoint["id"],
+            }
         }
-        with self._writes.begun():
-            written = await super().aput(place, stored, json_safe(public), new_versions)
-        return self._with_thread(written, self._thread_id)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store what a node wrote."""
-        with self._writes.begun():
-            await super().aput_writes(self._inward(config), writes, task_id, task_path)
+        """Save what a task wrote on top of a checkpoint.
+
+        Raises:
+            FenceLost: another writer holds the thread.
+            UnknownType: it wrote what may not be stored.
+        """
+        place = self._place(config)
+        try:
+            values = [self._dumped(channel, value) for channel, value in writes]
+        except UnknownType as error:
+            # Pregel looks at the result of this call only at the end of the run.
+            self._thread.fail(error)
+            raise
+        replaceable = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        await self._thread.write(
+            _queries.replace_writes if replaceable else _queries.put_writes,
+            {
+                "ns": place["checkpoint_ns"],
+                "checkpoint_id": place["checkpoint_id"],
+                "task_id": task_id,
+                "task_path": task_path,
+                "run_id": self._thread.run_id,
+                "indexes": [WRITES_IDX_MAP.get(channel, index) for index, (channel, _) in enumerate(writes)],
+                "channels": [channel for channel, _ in writes],
+                "types": [kind for kind, _ in values],
+                "blobs": [body for _, body in values],
+            },
+        )
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete the checkpoints of the thread this saver is bound to."""
+        self._own(thread_id)
+        await self._thread.write(_queries.delete_own, {}, last=True)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Prune the thread this saver is bound to, as the stock saver does."""
+        for thread_id in thread_ids:
+            self._own(thread_id)
+        if self._thread.fence is None:
+            raise WrongThread(f"the saver of thread {self._thread.thread_id} may only read")
+        await super().aprune([self._thread.key for _ in thread_ids], strategy=strategy)
+
+    def _dumped(self, channel: str, value: Any) -> tuple[str, bytes]:
+        try:
+            return self.serde.dumps_typed(value)
+        except UnknownType as error:
+            raise UnknownType(f"channel {channel!r}: {error}") from error
+
+    # --- reading -------------------------------------------------------------------------------
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load one checkpoint, the latest one if the config names none.
+
+        Raises:
+            UnknownType: it holds a type that may not be loaded.
+        """
+        keyed = self._keyed(config)
+        return await _persistently(lambda: super(ThreadSaver, self).aget_tuple(keyed))
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - the name is LangGraph's
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Checkpoints of the thread, newest first. No connection is held while they are looked at."""
+        if config is None:
+            raise WrongThread("a saver lists the checkpoints of its own thread only")
+        listed = super().alist(self._keyed(config), filter=filter, before=before, limit=limit)
+        for found in [item async for item in listed]:
+            yield found
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, Any]:
-        """What delta channels are rebuilt from."""
-        return await super().aget_delta_channel_history(config=self._inward(config), channels=channels)
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """What was written to delta channels up to a checkpoint."""
+        if not get_checkpoint_id(config):
+            # The stock method looks the latest one up through `aget_tuple`, which wants our own name.
+            found = await self.aget_tuple(config)
+            if found is None:
+                return {channel: {"writes": []} for channel in channels}
+            config = found.config
+        return await super().aget_delta_channel_history(config=self._keyed(config), channels=channels)
+
+    async def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:
+        place = {"thread_id": str(self._thread.thread_id), "checkpoint_ns": value["checkpoint_ns"]}
+        parent_id = value["parent_checkpoint_id"]
+        stored = value["checkpoint"]
+        values = {
+            **(stored.get("channel_values") or {}),
+            **self._load_blobs(value["channel_values"]),
+        }
+        return CheckpointTuple(
+            {"configurable": {**place, "checkpoint_id": value["checkpoint_id"]}},
+            cast("Checkpoint", {**stored, "channel_values": values}),
+            value["metadata"],
+            {"configurable": {**place, "checkpoint_id": parent_id}} if parent_id else None,
+            self._load_writes(value["pending_writes"]),
+        )
+
+    def _load_blobs(self, blob_values: list[tuple[bytes, bytes, bytes]]) -> dict[str, Any]:
+        loaded: dict[str, Any] = {}
+        for channel, kind, body in blob_values or ():
+            if kind != b"empty":
+                try:
+                    loaded[channel.decode()] = self.serde.loads_typed((kind.decode(), body))
+                except UnknownType as error:
+                    raise UnknownType(f"channel {channel.decode()!r}: {error}") from error
+        return loaded
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
-        async with self.lock, self._database.connection() as connection:
-            if not pipeline:
-                async with connection.cursor(binary=True, row_factory=dict_row) as cursor:
-                    yield cursor
-                return
-            if self._key["fence"] is None:
-                raise FenceLost("this saver only reads")
-            async with connection.pipeline(), connection.transaction():
-                await connection.execute(_queries.hold_fence, self._key)
-                async with connection.cursor(binary=True, row_factory=dict_row) as cursor:
-                    yield cursor
+        # The stock saver has one lock for all its calls. Here each has a connection of its own.
+        if pipeline:
+            raise WrongThread("a write that proves no fence is not made")
+        async with (
+            self._thread.database.connection() as connection,
+            connection.cursor(binary=True, row_factory=dict_row) as cursor,
+        ):
+            yield cursor
 
-    def _dump_blobs(
-        self, thread_id: str, checkpoint_ns: str, values: dict[str, Any], versions: ChannelVersions
-    ) -> list[tuple[str, str, str, str, str, bytes | None]]:
-        plain = {channel: v.value if isinstance(v, _Boxed) else v for channel, v in values.items()}
-        return super()._dump_blobs(thread_id, checkpoint_ns, plain, versions)
+    # --- binding -------------------------------------------------------------------------------
 
-    def _inward(self, config: RunnableConfig) -> RunnableConfig:
-        asked = config.get("configurable", {}).get("thread_id", self._thread_id)
-        if str(asked) != self._thread_id:
-            raise FenceLost(f"this saver serves thread {self._thread_id}, not {asked!r}")
-        return self._with_thread(config, self._stored)
+    def _own(self, thread_id: object) -> None:
+        if str(thread_id) != str(self._thread.thread_id):
+            raise WrongThread(f"the saver of thread {self._thread.thread_id} was asked for {thread_id!r}")
 
-    def _outward(self, found: CheckpointTuple) -> CheckpointTuple:
-        parent = found.parent_config
-        return found._replace(
-            config=self._with_thread(found.config, self._thread_id),
-            parent_config=self._with_thread(parent, self._thread_id) if parent else None,
-        )
+    def _place(self, config: RunnableConfig) -> dict[str, Any]:
+        place = {"checkpoint_ns": "", **config.get("configurable", {})}
+        self._own(place.get("thread_id"))
+        return place
 
-    @staticmethod
-    def _with_thread(config: RunnableConfig, thread_id: str) -> RunnableConfig:
-        configurable = {"checkpoint_ns": "", **config.get("configurable", {}), "thread_id": thread_id}
-        return cast("RunnableConfig", {**config, "configurable": configurable})
+    def _keyed(self, config: RunnableConfig) -> RunnableConfig:
+        """The config as the stock methods need it, with the key of the tables."""
+        place = self._place(config)
+        return {**config, "configurable": {**place, "thread_id": self._thread.key}}
 
 
-_PLACE = ("thread_id", "checkpoint_ns", "checkpoint_id")
+async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
+    for pause in _RETRY_S:
+        try:
+            return await call()
+        except DatabaseUnavailable:
+            await asyncio.sleep(pause)
+    return await call()
 
 
-class _Writes:
-    """Writes under way. LangGraph copies a saver to narrow its types; this object they share."""
-
-    def __init__(self) -> None:
-        self.poison: Exception | None = None
-        self._open: set[asyncio.Future[None]] = set()
-
-    def begun(self) -> _Write:
-        if self.poison is not None:
-            raise self.poison
-        return _Write(self._open)
-
-    async def settle(self) -> None:
-        if self._open:
-            await asyncio.wait(set(self._open))
-
-
-class _Write:
-    def __init__(self, others: set[asyncio.Future[None]]) -> None:
-        self._others = others
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def __enter__(self) -> None:
-        self._others.add(self._done)
-
-    def __exit__(self, *exc: object) -> None:
-        self._others.discard(self._done)
-        self._done.set_result(None)
+def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Channel values that go into the checkpoint's own row, and those that are stored apart."""
+    inline: dict[str, Any] = {}
+    apart: dict[str, Any] = {}
+    for channel, value in values.items():
+        if isinstance(value, _DeltaSnapshot):
+            # The stock reader looks for this mark.
+            inline[channel] = True
+            apart[channel] = value
+        elif _fits_jsonb(value):
+            inline[channel] = value
+        else:
+            apart[channel] = value
+    return inline, apart
 
 
-async def delete_thread_in(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
-    """Remove all checkpoints of a thread, inside the caller's transaction."""
-    stored = {"stored": _stored(tenant_id, thread_id)}
-    for statement in (
-        _queries.delete_thread_checkpoints,
-        _queries.delete_thread_blobs,
-        _queries.delete_thread_writes,
-    ):
-        await connection.execute(statement, stored)
-
-
-async def delete_runs_in(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, run_ids: Sequence[UUID]
-) -> None:
-    """Remove the checkpoints that runs made, inside the caller's transaction."""
-    await connection.execute(
-        _queries.delete_runs,
-        {"stored": _stored(tenant_id, thread_id), "run_ids": [str(run_id) for run_id in run_ids]},
-    )
-
-
-async def copy_thread_in(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, new_thread_id: UUID
-) -> None:
-    """Copy all checkpoints of a thread to another one, inside the caller's transaction."""
-    parameters = {
-        "stored": _stored(tenant_id, thread_id),
-        "new_stored": _stored(tenant_id, new_thread_id),
-        "new_thread_id": str(new_thread_id),
-    }
-    for statement in (_queries.copy_checkpoints, _queries.copy_blobs, _queries.copy_writes):
-        await connection.execute(statement, parameters)
-
-
-async def keep_latest_in(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
-    """Remove all but the newest checkpoint of each namespace; the caller's transaction holds the thread."""
-    statements = _keep_latest(_stored(tenant_id, thread_id))
-    rows: list[DictRow] | None = None
-    async with connection.cursor(binary=True, row_factory=dict_row) as cursor:
-        while True:
-            try:
-                sql, parameters, returns = statements.send(cast("Any", rows))
-            except StopIteration:
-                return
-            rows = []
-            if sql == PRUNE_SNAPSHOT_SQL:
-                continue
-            await cursor.execute(sql.encode(), parameters)
-            if returns:
-                rows = await cursor.fetchall()
-
-
-def _boxed(value: Any) -> Any:
-    if isinstance(value, str) and type(value) is not str:
-        return _Boxed(value)
-    if isinstance(value, (str, int, float)) and json_safe(value) != value:
-        return _Boxed(value)
-    return value
-
-
-def _stored(tenant_id: str, thread_id: UUID) -> str:
-    """The official saver's `thread_id`."""
-    return f"{tenant_id}/{thread_id}"
+def _fits_jsonb(value: Any) -> bool:
+    if value is None or value is True or value is False:
+        return True
+    kind = type(value)
+    if kind is int:
+        return -(2**63) <= value < 2**63
+    if kind is float:
+        return math.isfinite(value)
+    return kind is str and len(value) < _LONGEST_INLINE and value.isprintable()

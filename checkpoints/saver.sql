@@ -1,39 +1,67 @@
--- name: hold_fence
--- Fails unless the caller is the writer of the thread; holds that to the end of the transaction.
-SELECT interlock.hold_fence(%(tenant_id)s, %(thread_id)s, %(fence)s)
-
--- name: delete_thread_checkpoints
-DELETE FROM checkpoints WHERE thread_id = %(stored)s
-
--- name: delete_thread_blobs
-DELETE FROM checkpoint_blobs WHERE thread_id = %(stored)s
-
--- name: delete_thread_writes
-DELETE FROM checkpoint_writes WHERE thread_id = %(stored)s
-
--- name: delete_runs
--- Removes the checkpoints that runs made, with the writes on them. Blobs stay: checkpoints before them
--- may share a version.
-WITH gone AS (
-    DELETE FROM checkpoints WHERE thread_id = %(stored)s AND metadata ->> 'run_id' = ANY(%(run_ids)s)
-    RETURNING checkpoint_ns, checkpoint_id
+-- name: put
+-- Stores a checkpoint and the channel values that are new in it, if the writer still holds the thread.
+WITH held AS MATERIALIZED (
+    SELECT interlock.hold_fence(%(tenant_id)s, %(thread_id)s, %(fence)s)
+),
+stored AS (
+    INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(key)s, %(ns)s, b.channel, b.version, b.type, b.blob
+    FROM unnest(%(channels)s::text[], %(versions)s::text[], %(types)s::text[], %(blobs)b::bytea[])
+        AS b (channel, version, type, blob)
+    CROSS JOIN held
+    ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
 )
-DELETE FROM checkpoint_writes w USING gone g
-WHERE w.thread_id = %(stored)s AND w.checkpoint_ns = g.checkpoint_ns AND w.checkpoint_id = g.checkpoint_id
+INSERT INTO checkpoints (
+    thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata
+)
+SELECT %(key)s, %(ns)s, %(checkpoint_id)s, %(parent_id)s, %(checkpoint)s, %(metadata)s
+FROM held
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
+DO UPDATE SET checkpoint = excluded.checkpoint, metadata = excluded.metadata
 
--- name: copy_checkpoints
-INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
-SELECT %(new_stored)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint,
-    CASE WHEN metadata ? 'thread_id'
-        THEN jsonb_set(metadata, '{thread_id}', to_jsonb(%(new_thread_id)s::text)) ELSE metadata END
-FROM checkpoints WHERE thread_id = %(stored)s
+-- name: put_writes
+-- Stores what a task wrote; the first one stays.
+WITH held AS MATERIALIZED (
+    SELECT interlock.hold_fence(%(tenant_id)s, %(thread_id)s, %(fence)s)
+)
+INSERT INTO checkpoint_writes (
+    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob, run_id
+)
+SELECT
+    %(key)s, %(ns)s, %(checkpoint_id)s, %(task_id)s, %(task_path)s, w.idx, w.channel, w.type, w.blob, %(run_id)s
+FROM unnest(%(indexes)s::int[], %(channels)s::text[], %(types)s::text[], %(blobs)b::bytea[])
+    AS w (idx, channel, type, blob)
+CROSS JOIN held
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
 
--- name: copy_blobs
-INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
-SELECT %(new_stored)s, checkpoint_ns, channel, version, type, blob
-FROM checkpoint_blobs WHERE thread_id = %(stored)s
+-- name: replace_writes
+-- The same for what a later try may replace: errors, interrupts and answers.
+WITH held AS MATERIALIZED (
+    SELECT interlock.hold_fence(%(tenant_id)s, %(thread_id)s, %(fence)s)
+)
+INSERT INTO checkpoint_writes (
+    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob, run_id
+)
+SELECT
+    %(key)s, %(ns)s, %(checkpoint_id)s, %(task_id)s, %(task_path)s, w.idx, w.channel, w.type, w.blob, %(run_id)s
+FROM unnest(%(indexes)s::int[], %(channels)s::text[], %(types)s::text[], %(blobs)b::bytea[])
+    AS w (idx, channel, type, blob)
+CROSS JOIN held
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+DO UPDATE SET
+    channel = excluded.channel, type = excluded.type, blob = excluded.blob, run_id = excluded.run_id
 
--- name: copy_writes
-INSERT INTO checkpoint_writes (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
-SELECT %(new_stored)s, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
-FROM checkpoint_writes WHERE thread_id = %(stored)s
+-- name: run_has_checkpoint
+-- One row if a run has already saved a step of its own.
+SELECT FROM checkpoints
+WHERE thread_id = %(key)s AND checkpoint_ns = '' AND metadata ->> 'run_id' = %(run_id)s
+LIMIT 1
+
+-- name: delete_own
+-- Removes everything of the thread that a writer holds.
+WITH held AS MATERIALIZED (
+    SELECT interlock.hold_fence(%(tenant_id)s, %(thread_id)s, %(fence)s)
+),
+writes AS (DELETE FROM checkpoint_writes USING held WHERE thread_id = %(key)s),
+blobs AS (DELETE FROM checkpoint_blobs USING held WHERE thread_id = %(key)s)
+DELETE FROM checkpoints USING held WHERE thread_id = %(key)s

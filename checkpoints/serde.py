@@ -45,8 +45,6 @@ from langgraph.pregel import Pregel
 from langgraph.types import Send
 from pydantic import BaseModel
 
-from .errors import DatabaseError
-
 TypeName = tuple[str, str]
 """Module and name."""
 
@@ -62,7 +60,7 @@ _SECRETS = frozenset({("pydantic.types", "SecretStr"), ("pydantic.types", "Secre
 _COLLECTIONS = (set, frozenset, deque)
 
 
-class UnknownType(DatabaseError):
+class UnknownType(Exception):
     """A checkpoint names a type that it may not hold, or holds one that cannot be rebuilt."""
 
 

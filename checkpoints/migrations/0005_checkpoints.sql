@@ -33,5 +33,7 @@ CREATE TABLE IF NOT EXISTS checkpoint_writes (
     channel text NOT NULL,
     type text,
     blob bytea NOT NULL,
+    -- Ours: who wrote it. A run also writes to checkpoints of earlier runs, and is rolled back there too.
+    run_id uuid,
     PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
 );

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from ...checkpoints.database import Connection
-from ...checkpoints.saver import delete_runs_in
+from ...checkpoints.thread_rows import delete_runs_in
 from ...tools.policy.permissions import Principal
 from ..domain import INFLIGHT, CancelAction, Run, RunStatus, Thread
 from ..errors import NotFound

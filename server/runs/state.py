@@ -243,7 +243,7 @@ async def _graph(
     async with resources.catalog.open(
         thread.metadata["graph_id"], config=config, access=access, principal=principal, store=store
     ) as graph:
-        yield graph.copy(update={"checkpointer": saver, "store": store})
+        yield graph.copy(update={"checkpointer": saver.for_graph(graph), "store": store})
 
 
 async def _assistant_config(resources: Resources, thread: Thread) -> RunnableConfig:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from uuid_utils.compat import uuid7
 
-from ...checkpoints import saver
+from ...checkpoints import thread_rows
 from ...checkpoints.database import Connection
 from ...tools.policy.permissions import Principal
 from ..domain import Thread
@@ -93,7 +93,7 @@ async def delete_in(connection: Connection, *, tenant_id: str, thread_id: UUID) 
     if await queue.lock_thread(connection, **key) is None:
         return False
     stopped = await queue.inflight_runs(connection, **key)
-    await saver.delete_thread_in(connection, **key)
+    await thread_rows.delete_thread_in(connection, **key)
     await threads.delete(connection, **key)
     await queue.announce_cancel(connection, [run.run_id for run in stopped])
     return True
@@ -113,7 +113,7 @@ async def copy(resources: Resources, *, tenant_id: str, thread_id: UUID) -> Thre
         copied = await threads.copy(
             connection, tenant_id=tenant_id, thread_id=thread_id, new_thread_id=new_thread_id
         )
-        await saver.copy_thread_in(
+        await thread_rows.copy_thread_in(
             connection, tenant_id=tenant_id, thread_id=thread_id, new_thread_id=new_thread_id
         )
     assert copied is not None
@@ -136,7 +136,7 @@ async def prune(
             if await queue.inflight_runs(connection, **key):
                 continue
             if keep_latest:
-                await saver.keep_latest_in(connection, **key)
+                await thread_rows.keep_latest_in(connection, **key)
             else:
                 await delete_in(connection, **key)
             pruned += 1

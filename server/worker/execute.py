@@ -44,7 +44,13 @@ async def execute(resources: Resources, run: Run, stop: Stop) -> Outcome:
     task = asyncio.current_task()
     assert task is not None
     assert run.fence is not None
-    saver = ThreadSaver(resources.database, tenant_id=run.tenant_id, thread_id=run.thread_id, fence=run.fence)
+    saver = ThreadSaver(
+        resources.database,
+        tenant_id=run.tenant_id,
+        thread_id=run.thread_id,
+        fence=run.fence,
+        run_id=run.run_id,
+    )
     attempt = _Attempt(resources, run, stop, saver)
     stop.attach(task)
     try:
@@ -121,6 +127,7 @@ class _Attempt:
             registry=self.resources.gateway.registry,
             meter=self.meter,
             store=self.store,
+            model=self.resources.settings.graphs.model,
         )
         with self.governed.entered(), entered(context):
             try:
@@ -142,7 +149,7 @@ class _Attempt:
 
     async def _run_graph(self) -> Outcome:
         run = self.run
-        continues = run.attempt > 1 and await self._left_a_checkpoint()
+        continues = run.attempt > 1 and await self.saver.has_checkpoint_of(run.run_id)
         config = graph_config(run, callbacks=self.governed.callbacks(), continues=continues)
         try:
             async with self.resources.catalog.open(
@@ -154,6 +161,7 @@ class _Attempt:
                 context=run.kwargs["context"],
             ) as opened:
                 govern(opened)
+                self.saver = self.saver.for_graph(opened)
                 graph = opened.copy(update={"checkpointer": self.saver, "store": self.store})
                 return await self._stream(graph, config, continues=continues)
         except DatabaseError:
@@ -209,7 +217,7 @@ class _Attempt:
         async for event in graph.astream_events(given, config, version="v2", **options):
             yield runnable_event(event)
             if event["event"] == "on_chain_stream" and event["run_id"] == root:
-                yield _part(event["data"]["chunk"], subgraphs=options["subgraphs"])
+                yield _part(event["data"].get("chunk"), subgraphs=options["subgraphs"])
 
     async def _record(self, part: StreamPart | NewEvent) -> None:
         await self.recorder.add(part if isinstance(part, NewEvent) else event_of(part))
@@ -251,10 +259,6 @@ class _Attempt:
             usage=usage,
             budget_pause=pause,
         )
-
-    async def _left_a_checkpoint(self) -> bool:
-        head = await self.saver.aget_tuple({"configurable": {"thread_id": str(self.run.thread_id)}})
-        return head is not None and head.metadata.get("run_id") == str(self.run.run_id)
 
     async def _messages_before(self, given: Any, config: RunnableConfig) -> Any:
         """The conversation that a new message is added to, if the thread has one."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ...checkpoints import saver
+from ...checkpoints import thread_rows
 from ...checkpoints.database import Connection
 from ..records import event_log, queue
 from ..runs import lifecycle
@@ -60,5 +60,5 @@ async def _forget_temporary(connection: Connection) -> int:
         forgotten = await queue.sweep_temporary_runs(connection, grace_s=TEMPORARY_GRACE_S, limit=_BATCH)
         for tenant_id, thread_id in forgotten:
             await event_log.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
-            await saver.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
+            await thread_rows.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
     return len(forgotten)

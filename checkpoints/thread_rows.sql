@@ -1,0 +1,58 @@
+-- name: delete_thread
+-- Removes everything of a thread.
+WITH writes AS (DELETE FROM checkpoint_writes WHERE thread_id = %(key)s),
+    blobs AS (DELETE FROM checkpoint_blobs WHERE thread_id = %(key)s)
+DELETE FROM checkpoints WHERE thread_id = %(key)s
+
+-- name: delete_runs
+-- Removes what runs have left: their checkpoints, what they wrote to those of others, and values that
+-- nobody else refers to.
+WITH gone AS (
+    DELETE FROM checkpoints
+    WHERE thread_id = %(key)s AND metadata ->> 'run_id' = ANY(%(run_ids)s::text[])
+    RETURNING checkpoint_ns, checkpoint_id, checkpoint -> 'channel_versions' AS versions
+),
+writes AS (
+    DELETE FROM checkpoint_writes w
+    WHERE w.thread_id = %(key)s
+        AND (
+            w.run_id = ANY(%(run_ids)s::uuid[])
+            OR EXISTS (
+                SELECT FROM gone g WHERE g.checkpoint_ns = w.checkpoint_ns AND g.checkpoint_id = w.checkpoint_id
+            )
+        )
+),
+freed AS (
+    SELECT g.checkpoint_ns, v.key AS channel, v.value AS version
+    FROM gone g CROSS JOIN LATERAL jsonb_each_text(g.versions) AS v
+    EXCEPT
+    SELECT c.checkpoint_ns, v.key, v.value
+    FROM checkpoints c CROSS JOIN LATERAL jsonb_each_text(c.checkpoint -> 'channel_versions') AS v
+    WHERE c.thread_id = %(key)s AND NOT coalesce(c.metadata ->> 'run_id' = ANY(%(run_ids)s::text[]), false)
+)
+DELETE FROM checkpoint_blobs b USING freed f
+WHERE b.thread_id = %(key)s AND b.checkpoint_ns = f.checkpoint_ns
+    AND b.channel = f.channel AND b.version = f.version
+
+-- name: copy_thread
+-- Copies everything of a thread to another one.
+WITH writes AS (
+    INSERT INTO checkpoint_writes (
+        thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob, run_id
+    )
+    SELECT %(new_key)s, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob, run_id
+    FROM checkpoint_writes WHERE thread_id = %(key)s
+),
+blobs AS (
+    INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(new_key)s, checkpoint_ns, channel, version, type, blob
+    FROM checkpoint_blobs WHERE thread_id = %(key)s
+)
+INSERT INTO checkpoints (
+    thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+)
+SELECT
+    %(new_key)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint,
+    CASE WHEN metadata ? 'thread_id'
+        THEN metadata || jsonb_build_object('thread_id', %(new_thread_id)s::text) ELSE metadata END
+FROM checkpoints WHERE thread_id = %(key)s
