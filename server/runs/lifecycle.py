@@ -169,8 +169,10 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
         )
         if ended is None:
             raise FenceLost(f"run {run.run_id} is no longer held by this worker")
-        event = ended_event(ended, checkpoint_id=outcome.checkpoint_id)
-        await append_in(connection, **identity, run_id=run.run_id, events=[event])
+        events = [ended_event(ended, checkpoint_id=outcome.checkpoint_id)]
+        if outcome.budget_pause is not None:
+            events.insert(0, _pause_event(outcome.values, interrupts["budget"]))
+        await append_in(connection, **identity, run_id=run.run_id, events=events)
         if run.temporary:
             await queue.delete_temporary_thread(connection, **identity)
         else:
@@ -186,6 +188,12 @@ def ended_event(run: Run, *, checkpoint_id: str | None = None, **more: Any) -> N
     if checkpoint_id is not None:
         fields["checkpoint_id"] = checkpoint_id
     return NewEvent(kind="run.ended", data=encode(fields | more), at_ms=now_ms())
+
+
+def _pause_event(values: bytes | None, interrupts: list[dict[str, Any]]) -> NewEvent:
+    """The state at a budget pause, shown as clients expect an interrupt: the graph itself knows none."""
+    state = orjson.loads(values) if values is not None else {}
+    return NewEvent(kind="values", data=encode({**state, "__interrupt__": interrupts}), at_ms=now_ms())
 
 
 def now_ms() -> int:

@@ -15,6 +15,8 @@ from .messages import GrowingMessages
 GONE = b'{"error":"HTTPException","message":"404: Run not found"}'
 """What clients are shown in place of a run that does not exist, or no more."""
 
+_INTERRUPT = b'"__interrupt__"'
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
@@ -127,14 +129,14 @@ class Answer:
 
 async def answer(event_log: EventLog, run: Run) -> Answer:
     """Follow a run to its end and return what it came to."""
-    values: bytes | None = None
+    values = _LastValues()
     ended: dict[str, object] = {"rolled_back": True}
     async for events in event_log.follow(
         tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=beginning(run).seq
     ):
         for event in events:
             if event.kind == "values" and not event.namespace:
-                values = event.data
+                values.take(event.data)
             elif event.kind == "run.ended":
                 ended = orjson.loads(event.data)
     if ended.get("rolled_back"):
@@ -142,7 +144,31 @@ async def answer(event_log: EventLog, run: Run) -> Answer:
     error = ended.get("error") if ended["status"] != "interrupted" else None
     checkpoint_id = ended.get("checkpoint_id")
     return Answer(
-        values=values,
+        values=values.to_bytes(),
         error=error if isinstance(error, dict) else None,
         checkpoint_id=checkpoint_id if isinstance(checkpoint_id, str) else None,
     )
+
+
+class _LastValues:
+    """The last state that a run streamed, with every interrupt it stopped at.
+
+    LangGraph streams parallel interrupts one by one, each with the state around it.
+    """
+
+    def __init__(self) -> None:
+        self._last: bytes | None = None
+        self._interrupts: dict[str, dict[str, object]] = {}
+
+    def take(self, data: bytes) -> None:
+        self._last = data
+        if _INTERRUPT in data:
+            for interrupt in orjson.loads(data).get("__interrupt__", ()):
+                self._interrupts[interrupt["id"]] = interrupt
+        else:
+            self._interrupts.clear()
+
+    def to_bytes(self) -> bytes | None:
+        if self._last is None or len(self._interrupts) < 2:
+            return self._last
+        return orjson.dumps({**orjson.loads(self._last), "__interrupt__": list(self._interrupts.values())})
