@@ -1,4 +1,4 @@
-"""Counts model calls and tokens from outside: any graph, whatever it knows of budgets."""
+"""Counts supersteps, model calls and tokens from outside: any graph, whatever it knows of budgets."""
 
 from __future__ import annotations
 
@@ -24,6 +24,27 @@ class UsageCallback(BaseCallbackHandler):
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._prompts: dict[UUID, list[BaseMessage] | list[str]] = {}
+        self._last_step: int | None = None
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """A node is about to run: the first one of a superstep of the root graph counts the step.
+
+        So the step that reaches the limit still runs, and the graph drains at its edge.
+        """
+        del serialized, inputs
+        step = (metadata or {}).get("langgraph_step")
+        if step is None or "|" in (metadata or {}).get("langgraph_checkpoint_ns", ""):
+            return
+        if self._last_step is None or step > self._last_step:
+            self._last_step = step
+            self._meter.record_step()
 
     def on_chat_model_start(
         self, serialized: dict[str, Any] | None, messages: list[list[BaseMessage]], *, run_id: UUID, **_: Any
