@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -127,17 +127,20 @@ class _Pauses:
     """
 
     def __init__(self) -> None:
-        self._raised: list[GraphInterrupt | BudgetReached] = []
-        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._raised: dict[int, GraphInterrupt | BudgetReached] = {}
 
-    def hold(self, pause: GraphInterrupt | BudgetReached) -> None:
-        with self._lock:
-            self._raised.append(pause)
+    def begin(self) -> int:
+        """Number a call that begins: pauses are raised in the order of their calls."""
+        return next(self._numbers)
+
+    def hold(self, number: int, pause: GraphInterrupt | BudgetReached) -> None:
+        self._raised[number] = pause
 
     def release(self) -> None:
         """Raise what was held back: a spent budget first, else all interrupts as one."""
         interrupts: dict[str, Interrupt] = {}
-        for pause in self._raised:
+        for _, pause in sorted(self._raised.items(), key=lambda item: item[0]):
             if isinstance(pause, BudgetReached):
                 raise pause
             for interrupt in pause.args[0]:
@@ -265,24 +268,33 @@ def _from_thread(
     def governed(inner: ToolCallRequest) -> Any:
         return asyncio.run_coroutine_threadsafe(run.call(inner, in_thread), run.loop).result()
 
+    held = _begin()
     try:
         return own_sync(request, governed) if own_sync is not None else governed(request)
     except (GraphInterrupt, BudgetReached) as pause:
-        return _hold(request, pause)
+        return _hold(held, request, pause)
 
 
 async def _held(request: ToolCallRequest, call: Awaitable[Any]) -> Any:
+    held = _begin()
     try:
         return await call
     except (GraphInterrupt, BudgetReached) as pause:
-        return _hold(request, pause)
+        return _hold(held, request, pause)
 
 
-def _hold(request: ToolCallRequest, pause: GraphInterrupt | BudgetReached) -> ToolMessage:
+def _begin() -> tuple[_Pauses, int] | None:
     pauses = _pauses.get()
-    if pauses is None:
+    return None if pauses is None else (pauses, pauses.begin())
+
+
+def _hold(
+    held: tuple[_Pauses, int] | None, request: ToolCallRequest, pause: GraphInterrupt | BudgetReached
+) -> ToolMessage:
+    if held is None:
         raise pause
-    pauses.hold(pause)
+    pauses, number = held
+    pauses.hold(number, pause)
     # Stands in until the node has gathered its calls; then the pause is raised instead.
     return ToolMessage("", tool_call_id=request.tool_call["id"] or "")
 

@@ -64,6 +64,13 @@ class _Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class _Executing:
+    """The same call is being executed here, for a step that is tried again meanwhile."""
+
+    ended: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
 class _Claimed:
     """The call is ours to execute."""
 
@@ -72,7 +79,7 @@ class _Claimed:
     review: Review | None
 
 
-_Admission = _Answered | _Waiting | _Claimed
+_Admission = _Answered | _Waiting | _Executing | _Claimed
 
 
 class Gateway:
@@ -95,6 +102,7 @@ class Gateway:
         self._reviews = reviews
         self._egress = egress
         self._ledger = Ledger()
+        self._executing: dict[str, asyncio.Event] = {}
 
     async def call(self, request: CallRequest, *, caller: Caller, execute: Execute) -> ToolResult:
         """Let one call through, or answer the model why not.
@@ -107,13 +115,18 @@ class Gateway:
         passage = self._checks.begin(request, principal=caller.principal, run=caller.run)
         try:
             call = self._checks.run(passage, tool_calls=caller.meter.usage.tool_calls)
-            match await self._admit(call, caller):
+            admission = await self._admit(call, caller)
+            while isinstance(admission, _Executing):
+                await admission.ended.wait()
+                admission = await self._admit(call, caller)
+            match admission:
                 case _Answered(result):
                     return result
                 case _Waiting(review):
                     raise ReviewPending([review])
                 case claimed:
-                    return await self._execute(claimed, caller, execute)
+                    with self._marked(claimed.call):
+                        return await self._execute(claimed, caller, execute)
         except BudgetReached as spent:
             await self.record(passage.attempt(stage="budget", outcome="refused", reason=spent.limit.message))
             raise
@@ -199,6 +212,8 @@ class Gateway:
             return _Claimed(call, start_id, review)
         if entry.state == "succeeded":
             return await self._replay(connection, call, entry)
+        if (ended := self._executing.get(call.key.idempotency_key)) is not None:
+            return _Executing(ended)
         # Cut off before: the effect may have happened, so a person says what became of it.
         asked, new = await self._reviews.ask(connection, outcome_question(call, entry))
         if new:
@@ -307,6 +322,17 @@ class Gateway:
                 connection, claimed.call.key, claimed.start_id, state=state, result=result
             )
             await audit.record(connection, attempt)
+
+    @contextmanager
+    def _marked(self, call: CheckedCall) -> Iterator[None]:
+        """Let the same call, made again by a step that is retried, wait for this one."""
+        key, ended = call.key.idempotency_key, asyncio.Event()
+        self._executing[key] = ended
+        try:
+            yield
+        finally:
+            self._executing.pop(key, None)
+            ended.set()
 
     def _deadline(self, call: CheckedCall) -> float | None:
         return call.spec.timeout_s or self.options.timeout_s

@@ -178,12 +178,10 @@ async def _by_review(
         ids = ", ".join(shown)
         raise Invalid(f"several interrupts wait; answer by interrupt id, which are {ids}")
     answers = _parse(resume)
-    if len(answers) != len(waiting):
-        ids = ", ".join(r.interrupt_id for r in waiting)
-        raise Invalid(
-            f"{len(waiting)} review(s) wait and {len(answers)} decision(s) were given; give one for each, "
-            f"or answer by interrupt id, which are {ids}"
-        )
+    # Which of several is meant must not hang on their order, unless all are decided alike.
+    if len(answers) != len(waiting) or any(given != answers[0] for given in answers):
+        ids = ", ".join(f"{r.interrupt_id} ({r.tool})" for r in waiting)
+        raise Invalid(f"{len(waiting)} review(s) wait; answer by interrupt id: {ids}")
     # As they are under the lock: somebody may have answered in between.
     current = {r.review_id: r for r in known}
     return {r.interrupt_id: (current[r.review_id], given) for r, given in zip(waiting, answers, strict=True)}

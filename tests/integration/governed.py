@@ -17,7 +17,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 from langgraph.store.memory import InMemoryStore
-from langgraph.types import Command
+from langgraph.types import Command, RetryPolicy
 
 from interlock.checkpoints.database import Database
 from interlock.server.domain import Thread
@@ -59,7 +59,7 @@ def tool_calls(calls: Sequence[dict[str, Any]]) -> list[Any]:
     return [{"id": f"call-{i}", "type": "tool_call", **call} for i, call in enumerate(calls)]
 
 
-def tool_graph(node: ToolNode, calls: Sequence[dict[str, Any]]) -> Any:
+def tool_graph(node: ToolNode, calls: Sequence[dict[str, Any]], *, retry: RetryPolicy | None = None) -> Any:
     """A plain graph: one node that asks for the calls, one tool node, the end."""
 
     def ask(_: MessagesState) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def tool_graph(node: ToolNode, calls: Sequence[dict[str, Any]]) -> Any:
 
     builder = StateGraph(MessagesState)
     builder.add_node("ask", ask)
-    builder.add_node("tools", node)
+    builder.add_node("tools", node, retry_policy=retry)
     builder.add_edge(START, "ask")
     builder.add_edge("ask", "tools")
     builder.add_edge("tools", END)

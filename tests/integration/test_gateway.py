@@ -13,7 +13,7 @@ from langchain_core.tools import InjectedToolCallId, ToolException, tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, InjectedStore, ToolNode, ToolRuntime
 from langgraph.store.base import BaseStore
-from langgraph.types import Command
+from langgraph.types import Command, RetryPolicy
 
 from interlock.checkpoints.database import Database
 from interlock.checkpoints.errors import FenceLost
@@ -310,6 +310,40 @@ async def test_a_person_can_say_what_became_of_a_call_that_was_cut_off(
         [answer] = await thread.resume({"decisions": [{"type": "respond", "message": "It is in the post."}]})
         assert answer.content == "It is in the post."
         assert len(started) == 1
+
+
+async def test_a_node_that_is_retried_waits_for_a_call_that_still_runs(
+    database: Database, until: Any
+) -> None:
+    letters: list[int] = []
+    tries: list[int] = []
+    free = asyncio.Event()
+
+    @tool
+    async def send_letter() -> str:
+        """Send a letter."""
+        letters.append(1)
+        await free.wait()
+        return "sent"
+
+    @tool
+    async def flaky() -> str:
+        """Fail at first."""
+        tries.append(1)
+        if len(tries) == 1:
+            await until(lambda: letters)
+            raise ConnectionError("first")
+        free.set()
+        return "fine"
+
+    graph = tool_graph(
+        ToolNode([send_letter, flaky]),
+        [{"name": "send_letter", "args": {}}, {"name": "flaky", "args": {}}],
+        retry=RetryPolicy(initial_interval=0.01, max_attempts=2),
+    )
+    async with governed(database, graph) as thread:
+        assert [m.content for m in await thread.ask()] == ["sent", "fine"]
+        assert len(letters) == 1
 
 
 async def test_an_idempotent_tool_is_made_again_under_the_same_key(database: Database, until: Any) -> None:

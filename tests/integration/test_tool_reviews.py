@@ -194,13 +194,26 @@ async def test_parallel_reviews_answered_in_any_order_reach_their_own_calls(
         assert await refunded(database, "A-1002") == 0
 
 
-async def test_several_waiting_reviews_take_one_decision_each(database: Database) -> None:
+@pytest.mark.parametrize(
+    "decisions",
+    [[{"type": "approve"}], [{"type": "reject"}, {"type": "approve"}], [{"type": "approve"}] * 3],
+)
+async def test_an_answer_that_could_mean_either_of_two_reviews_is_refused(
+    database: Database, decisions: list[dict[str, Any]]
+) -> None:
     async with governed(database, tool_graph(ToolNode(BUILTIN), [REFUND, OTHER_REFUND])) as thread:
         await thread.ask()
-        with pytest.raises(Invalid, match="2 review"):
-            await thread.answer(APPROVE)
-        await thread.resume({"decisions": [{"type": "reject"}, {"type": "approve"}]})
-        assert await refunded(database, "A-1001") == 0
+        with pytest.raises(Invalid, match="answer by interrupt id"):
+            await thread.answer({"decisions": decisions})
+
+
+async def test_all_waiting_reviews_can_be_decided_alike_at_once(database: Database) -> None:
+    async with governed(database, tool_graph(ToolNode(BUILTIN), [REFUND, OTHER_REFUND])) as thread:
+        await thread.ask()
+        asked = [w["value"]["action_requests"][0]["args"]["order_id"] for w in thread.waiting]
+        assert asked == ["A-1001", "A-1002"]
+        await thread.resume({"decisions": [{"type": "approve"}, {"type": "approve"}]})
+        assert await refunded(database, "A-1001") == 1900
         assert await refunded(database, "A-1002") == 900
 
 
