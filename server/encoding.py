@@ -39,7 +39,8 @@ import orjson
 from langgraph.types import Send
 from pydantic import BaseModel
 
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+# Not OPT_SERIALIZE_NUMPY: with it orjson imports numpy when it first meets an unknown type, on the loop.
+_OPTIONS = orjson.OPT_NON_STR_KEYS
 _DEEPEST = 200
 _LARGEST = 2**63
 # U+0085, U+2028, U+2029: some readers of event streams take them for ends of lines.

@@ -200,7 +200,7 @@ class RunLoop:
     def _where(self) -> str:
         """The innermost line of the thread that is not the standard library's."""
         frames = list(self._frames())
-        own = [frame for frame in frames if not frame.f_code.co_filename.startswith(_STANDARD_LIBRARY)]
+        own = [frame for frame in frames if not frame.f_code.co_filename.startswith(_STANDARD)]
         for frame in own or frames:
             summary = traceback.extract_stack(frame, limit=1)[0]
             return f"{summary.filename}:{summary.lineno} in {summary.name}"
@@ -252,7 +252,7 @@ def _copy_outcome(task: asyncio.Task[_T], outcome: concurrent.futures.Future[_T]
         outcome.set_result(task.result())
 
 
-_STANDARD_LIBRARY = threading.__file__.rsplit("/", 1)[0]
+_STANDARD = (threading.__file__.rsplit("/", 1)[0] + "/", "<frozen ")
 
 
 def _run_of(frames: list[FrameType]) -> dict[str, str]:
