@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +25,8 @@ class UsageCallback(BaseCallbackHandler):
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._prompts: dict[UUID, list[BaseMessage] | list[str]] = {}
-        self._last_step: int | None = None
+        self._steps: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
 
     def on_chain_start(
         self,
@@ -34,17 +36,17 @@ class UsageCallback(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """A node is about to run: the first one of a superstep of the root graph counts the step.
-
-        So the step that reaches the limit still runs, and the graph drains at its edge.
-        """
+        """A node, or something inside one, begins: the first of its superstep counts it."""
         del serialized, inputs
-        step = (metadata or {}).get("langgraph_step")
-        if step is None or "|" in (metadata or {}).get("langgraph_checkpoint_ns", ""):
+        facts = metadata or {}
+        if (number := facts.get("langgraph_step")) is None:
             return
-        if self._last_step is None or step > self._last_step:
-            self._last_step = step
-            self._meter.record_step()
+        graph, _, _ = facts.get("langgraph_checkpoint_ns", "").rpartition("|")
+        with self._lock:
+            known = (graph, number) in self._steps
+            self._steps.add((graph, number))
+        if not known:
+            _stop_at(self._meter.take_step())
 
     def on_chat_model_start(
         self, serialized: dict[str, Any] | None, messages: list[list[BaseMessage]], *, run_id: UUID, **_: Any

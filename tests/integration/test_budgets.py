@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from uuid import uuid4
 
@@ -9,8 +10,11 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage
-from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphDrained
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
+from langgraph.runtime import RunControl
 
 from interlock.checkpoints.database import Database
 from interlock.server.domain import Run, Thread
@@ -103,6 +107,71 @@ async def test_tokens_of_any_model_are_counted_and_estimated_where_none_are_repo
     assert spent.tokens > 10
     assert spent.estimated_tokens == spent.tokens - 10
     assert [limit.dimension for limit in told] == ["tokens"]
+
+
+def looping_graph(*, rounds: int) -> StateGraph[Any]:
+    """Two parallel nodes, over and over, until there are `rounds` answers of the first."""
+
+    def left(state: MessagesState) -> Any:
+        return {"messages": [AIMessage("left")]}
+
+    def right(_: MessagesState) -> Any:
+        return {}
+
+    def done(state: MessagesState) -> list[str]:
+        said = [m for m in state["messages"] if m.content == "left"]
+        return [END] if len(said) >= rounds else ["left", "right"]
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("left", left)
+    builder.add_node("right", right)
+    builder.add_edge(START, "left")
+    builder.add_edge(START, "right")
+    builder.add_conditional_edges("left", done, ["left", "right", END])
+    return builder
+
+
+async def spend(graph: Any, budget: Budget, *, nested: bool = False) -> tuple[Meter, int]:
+    """Run a graph under a budget as a worker does; the meter, and how many rounds it made."""
+    control = RunControl()
+    meter = Meter(budget, on_reached=lambda _: control.request_drain("budget"))
+    config: Any = {
+        "callbacks": [UsageCallback(meter)],
+        "configurable": {"thread_id": "1"},
+        "recursion_limit": 50,
+    }
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    with contextlib.suppress(GraphDrained, BudgetReached):
+        await compiled.ainvoke({"messages": [HumanMessage("go")]}, config, control=control)
+    state = await compiled.aget_state(config, subgraphs=nested)
+    inner = state.tasks[0].state if nested and state.tasks else state
+    return meter, sum(m.content == "left" for m in inner.values["messages"])
+
+
+async def test_parallel_nodes_of_one_superstep_count_once_and_the_run_drains_at_its_edge() -> None:
+    meter, rounds = await spend(looping_graph(rounds=9), Budget(steps=3))
+    assert (meter.usage.steps, rounds) == (3, 3)
+    assert meter.reached() is not None
+
+
+async def test_a_graph_that_needs_exactly_its_supersteps_comes_to_its_end() -> None:
+    meter, rounds = await spend(looping_graph(rounds=3), Budget(steps=3))
+    assert (meter.usage.steps, rounds) == (3, 3)
+
+
+async def test_no_superstep_begins_on_a_spent_budget() -> None:
+    for spent in (Budget(steps=0), Budget(tokens=0)):
+        meter, rounds = await spend(looping_graph(rounds=3), spent)
+        assert (meter.usage.steps, rounds) == (0, 0)
+
+
+async def test_a_loop_inside_a_sub_graph_is_bounded_too() -> None:
+    outer = StateGraph(MessagesState)
+    outer.add_node("inner", looping_graph(rounds=30).compile())
+    outer.add_edge(START, "inner")
+    meter, rounds = await spend(outer, Budget(steps=5), nested=True)
+    assert meter.usage.steps == 5
+    assert rounds == 4
 
 
 async def paused_run(database: Database, budget: Budget, limit: Limit, usage: Usage) -> tuple[Thread, Run]:

@@ -119,10 +119,11 @@ def test_a_run_that_needs_exactly_its_calls_is_not_stopped() -> None:
 def test_a_limit_is_told_once() -> None:
     told: list[Limit] = []
     meter = Meter(Budget(steps=2), on_reached=told.append)
-    meter.record_step()
+    assert meter.take_step() is None
     assert told == []
-    meter.record_step()
-    meter.record_step()
+    assert meter.take_step() is None
+    assert meter.take_step() is not None
+    assert meter.usage.steps == 2
     assert [limit.message for limit in told] == ["the run reached its limit of 2 supersteps"]
 
 
@@ -152,4 +153,5 @@ def test_tokens_are_counted_by_kind_and_estimates_are_flagged() -> None:
 
 
 def test_a_budget_of_nothing_is_reached_at_once() -> None:
-    assert Meter(Budget(steps=0)).reached() is not None
+    assert Meter(Budget(steps=0)).take_step() is not None
+    assert Meter(Budget(tokens=0)).take_step() is not None

@@ -137,8 +137,8 @@ class Limit:
 class Meter:
     """Counts what a run spends against its budget. Safe from any thread.
 
-    Model and tool calls are taken before they happen, so a parallel batch cannot pass the limit.
-    Steps, tokens and seconds are known only afterwards: the run goes on to the edge of its
+    Steps, model calls and tool calls are taken before they happen, so a parallel batch cannot pass
+    the limit. Tokens and seconds are known only afterwards: the run goes on to the edge of its
     superstep, then it drains.
     """
 
@@ -188,11 +188,17 @@ class Meter:
             self._on_reached(limit)
         return limit
 
-    def record_step(self) -> Limit | None:
-        """Count a superstep that has ended."""
+    def take_step(self) -> Limit | None:
+        """Count a superstep that is about to begin; a limit means that it must not.
+
+        The last one that is allowed drains the run, so the graph stops at its end.
+        """
         with self._lock:
-            self._counted = replace(self._counted, steps=self._counted.steps + 1)
-        return self.check()
+            refused = self._reached()
+            if refused is None:
+                self._counted = replace(self._counted, steps=self._counted.steps + 1)
+        self.check()
+        return refused
 
     def record_tokens(
         self, *, input_tokens: int, output_tokens: int, estimated: bool = False
