@@ -39,8 +39,10 @@ def _clauses(turn: Turn, intents: Sequence[Intent]) -> list[str]:
 
 
 def _question(question: Question) -> str:
-    verb = question.tool.name.replace("_", " ")
-    return f"For `{verb}` I need the {question.parameter.label}. What is it?"
+    tool, parameter = question.tool.name.replace("_", " "), question.parameter
+    hint = re.search(r"such as [^.;]+", parameter.description)
+    example = f", {hint[0]}" if hint else ""
+    return f"For `{tool}` I need the {parameter.label}{example}. What is it?"
 
 
 def _sentence(call: MadeCall, clause: str, similarity: Similarity) -> str:

@@ -20,7 +20,7 @@ _SPELLED = [
     (rf"({_NUMBER})\s*(?:%|percent)\s+off\s+(?:of\s+)?({_NUMBER})", r"\2 * (1 - \1 / 100)"),
     (rf"({_NUMBER})\s*(?:plus|\+)\s*({_NUMBER})\s*(?:%|percent)(?!\s*\d)", r"\1 * (1 + \2 / 100)"),
     (rf"({_NUMBER})\s*(?:minus|-)\s*({_NUMBER})\s*(?:%|percent)(?!\s*\d)", r"\1 * (1 - \2 / 100)"),
-    (rf"({_NUMBER})\s*(?:%|percent)\s+of\s+({_NUMBER})", r"\1 / 100 * \2"),
+    (rf"({_NUMBER})\s*(?:%|percent)\s+of\s+(?=[\d(])", r"\1 / 100 * "),
     (rf"(?:the\s+)?square\s+root\s+of\s+({_NUMBER})", r"sqrt(\1)"),
     (rf"(?:the\s+)?cube\s+root\s+of\s+({_NUMBER})", r"\1 ^ (1 / 3)"),
     (rf"(?:the\s+)?average\s+of\s+({_NUMBER})\s+and\s+({_NUMBER})", r"(\1 + \2) / 2"),
@@ -57,6 +57,8 @@ def expression_in(text: str) -> str | None:
 def _trimmed(run: str) -> str:
     """Without what belongs to the sentence around it: a dash, a comma, an unmatched parenthesis."""
     run = re.sub(r"\s+", " ", run).strip(" ,")
+    if "(" not in run:
+        run = re.sub(r",(?=\s*[-+*/^])", "", run)  # `340, plus 25`
     run = re.sub(r"[-+*/^%(,\s]+$", "", run)
     run = re.sub(r"^[*/^%),\s]+", "", run)
     while run.count(")") > run.count("(") and run.endswith(")"):

@@ -171,7 +171,7 @@ def test_no_refund_follows_a_look_up_that_failed() -> None:
 
 def test_a_missing_argument_is_asked_for_and_the_answer_is_understood() -> None:
     first = ask("where is my package?")
-    assert first.text == "For `order lookup` I need the order number. What is it?"
+    assert first.text == "For `order lookup` I need the order number, such as A-1001. What is it?"
     assert called(ask("where is my package?", first, "A-1002")) == [("order_lookup", {"order_id": "A-1002"})]
 
 

@@ -19,6 +19,9 @@ from interlock.tools.builtin.calculator import evaluate
     ("sentence", "value"),
     [
         ("What is 12% of 340?", "40.8"),
+        ("What is 12% of 340, plus 25?", "65.8"),
+        ("5% of 10% of 200", "1"),
+        ("max(3, -4) + 1", "4"),
         ("20% off 80", "64"),
         ("what is 80 plus 19%", "95.2"),
         ("what's 3 plus 4 times 2", "11"),
