@@ -160,32 +160,12 @@ def compare(
         seconds: how long everything took.
         partial: only some cases were run, so none is missing.
     """
-    known = accepted or {}
-    lines = [
-        Line(
-            result.case_id,
-            _verdict(result, known.get(result.case_id)),
-            result.value,
-            known.get(result.case_id),
-            result.flaky,
-            tuple(result.reasons),
-        )
-        for result in results
-    ]
-    ran = {result.case_id for result in results}
-    if not partial:
-        gone = "it was accepted and is no longer in the dataset; accept the scores again"
-        lines += [
-            Line(case_id, "missing", None, value, flaky=False, reasons=(gone,))
-            for case_id, value in known.items()
-            if case_id not in ran
-        ]
     outcomes = [trial.outcome for result in results for trial in result.trials]
     firsts = sorted(o.first_token_s for o in outcomes if o.first_token_s is not None)
     return Report(
         dataset=dataset,
         model=model,
-        lines=tuple(lines),
+        lines=_lines(results, accepted or {}, partial=partial),
         seconds=seconds,
         first_token_s=firsts[len(firsts) // 2] if firsts else None,
         tokens=sum(o.tokens for o in outcomes),
@@ -210,6 +190,30 @@ def write_baseline(path: Path, results: Sequence[CaseResult], *, dataset: str, m
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"dataset": dataset, "model": model, "cases": cases}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _lines(
+    results: Sequence[CaseResult], accepted: Mapping[str, float], *, partial: bool
+) -> tuple[Line, ...]:
+    ran = [
+        Line(
+            result.case_id,
+            _verdict(result, accepted.get(result.case_id)),
+            result.value,
+            accepted.get(result.case_id),
+            result.flaky,
+            tuple(result.reasons),
+        )
+        for result in results
+    ]
+    if partial:
+        return tuple(ran)
+    gone = "it was accepted and is no longer in the dataset; accept the scores again"
+    missing = accepted.keys() - {result.case_id for result in results}
+    return (
+        *ran,
+        *(Line(i, "missing", None, accepted[i], flaky=False, reasons=(gone,)) for i in sorted(missing)),
+    )
 
 
 def _verdict(result: CaseResult, accepted: float | None) -> Verdict:
