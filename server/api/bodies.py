@@ -9,10 +9,11 @@ from typing import Any
 import orjson
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ..errors import Invalid, TooLarge
 from .problems import first_fault
+from .schemas import Body
 
 MAX_DEPTH = 128
 """Deepest nesting of a body; more could be read, but not written again by every encoder on the way."""
@@ -20,12 +21,12 @@ MAX_DEPTH = 128
 _UNREADABLE = "Invalid JSON in request body"
 
 
-def body(model: type[BaseModel]) -> Any:
+def body(model: type[Body]) -> Any:
     """Annotation of a parameter that is the request body: `Annotated[ThreadCreate, body(ThreadCreate)]`."""
     return Depends(Reader(model, many=False))
 
 
-def bodies(model: type[BaseModel]) -> Any:
+def bodies(model: type[Body]) -> Any:
     """Annotation of a parameter that is a list of bodies."""
     return Depends(Reader(model, many=True))
 
@@ -33,7 +34,7 @@ def bodies(model: type[BaseModel]) -> Any:
 class Reader:
     """Reads, checks and returns a body; FastAPI calls it for each request."""
 
-    def __init__(self, model: type[BaseModel], *, many: bool) -> None:
+    def __init__(self, model: type[Body], *, many: bool) -> None:
         self.model = model
         self.many = many
         self._adapter: TypeAdapter[Any] = TypeAdapter(
@@ -49,7 +50,7 @@ class Reader:
             raise first_fault(error) from error
         if read == []:
             raise Invalid("the list is empty; give at least one")
-        _report_unknown(request, read if self.many else [read])
+        _report_unheeded(request, read if self.many else [read])
         return read
 
 
@@ -116,11 +117,11 @@ def _children(value: Any) -> Iterator[Any]:
     return iter(())
 
 
-def _report_unknown(request: Request, read: list[BaseModel]) -> None:
-    unknown = sorted({name for one in read for name in one.model_extra or ()})
-    if not unknown:
+def _report_unheeded(request: Request, read: list[Body]) -> None:
+    unheeded = sorted({name for one in read for name in one.unheeded()})
+    if not unheeded:
         return
-    names = ", ".join(name.encode("ascii", "backslashreplace").decode() for name in unknown[:20])
+    names = ", ".join(name.encode("ascii", "backslashreplace").decode() for name in unheeded[:20])
     if request.app.state.settings.unknown_fields == "refuse":
         raise Invalid(f"unknown field(s): {names}")
     request.state.warning = f"unknown field(s) ignored: {names}"

@@ -33,7 +33,7 @@ def stream_from_start(caller: Caller, run: Run, *, stateless: bool, cancel_on_le
 def wait_for(caller: Caller, run: Run, *, cancel_on_leave: bool) -> Response:
     """What a run comes to."""
     return awaited_json(
-        _answer(caller, run),
+        lambda: _answer(caller, run),
         http=caller.resources.settings.http,
         headers=place_headers(place_of(run.thread_id, run.run_id), resume="join", prefix=caller.mount_prefix),
         on_leave=_on_leave(caller, run, cancel_on_leave),
@@ -50,7 +50,7 @@ async def join(caller: Caller, *, thread_id: UUID, run_id: UUID, cancel_on_leave
         return b'{"__error__":%b}' % GONE
 
     headers = place_headers(place_of(thread_id, run_id), resume="join", prefix=caller.mount_prefix)
-    return awaited_json(gone(), http=caller.resources.settings.http, headers=headers, on_leave=None)
+    return awaited_json(gone, http=caller.resources.settings.http, headers=headers, on_leave=None)
 
 
 async def join_stream(

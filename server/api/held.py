@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import cast
 
+import anyio
+import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.types import Message
+from sse_starlette.sse import SendTimeoutError
+from starlette.types import Message, Receive, Scope, Send
 
 from ..settings import HttpSettings
 from ..wire.frames import HEARTBEAT
 
+log = structlog.get_logger(__name__)
+
 OnLeave = Callable[[], Awaitable[None]]
 """Called when the client goes before the response is complete."""
 
+_LEAVE_DEADLINE_S = 30.0
 _STILL_WAITING = b"\n"
 """Before a JSON text, white space is legal: it keeps a waiting client's read timeout from passing."""
 
@@ -31,9 +37,12 @@ class HeldResponse(EventSourceResponse):
         media_type: str,
         on_leave: OnLeave | None,
     ) -> None:
+        self._on_leave = on_leave
+        self._finished = False
+        self._left = False
+
         async def left(_: Message) -> None:
-            if on_leave is not None:
-                await on_leave()
+            await self._reader_left()
 
         # The library sends bytes as they are, though it only declares events.
         sign = cast("Callable[[], ServerSentEvent]", lambda: sign_of_life)
@@ -46,6 +55,30 @@ class HeldResponse(EventSourceResponse):
             send_timeout=http.send_timeout_s,
             client_close_handler_callable=left,
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response until it is complete or nobody reads it."""
+
+        async def noted(message: Message) -> None:
+            await send(message)
+            self._finished = message["type"] == "http.response.body" and not message.get("more_body")
+
+        try:
+            await super().__call__(scope, receive, noted)
+        except SendTimeoutError:
+            log.info("stuck_reader_disconnected", path=scope.get("path"), after_s=self.send_timeout)
+            await self._reader_left()
+        if not self._finished and not self._left and self.media_type == "text/event-stream":
+            # This process stops. A stream that ends in good order makes clients look at the run, find
+            # it unfinished and come back; half a JSON text must break off instead.
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _reader_left(self) -> None:
+        self._left = True
+        if self._on_leave is not None:
+            # The response around it is being cancelled, and a cancel half done would be forgotten.
+            with anyio.move_on_after(_LEAVE_DEADLINE_S, shield=True):
+                await self._on_leave()
 
 
 def event_stream(
@@ -63,12 +96,16 @@ def event_stream(
 
 
 def awaited_json(
-    answer: Awaitable[bytes], *, http: HttpSettings, headers: Mapping[str, str], on_leave: OnLeave | None
+    answer: Callable[[], Awaitable[bytes]],
+    *,
+    http: HttpSettings,
+    headers: Mapping[str, str],
+    on_leave: OnLeave | None,
 ) -> HeldResponse:
     """A JSON answer that takes its time."""
 
     async def chunks() -> AsyncIterator[bytes]:
-        yield await answer
+        yield await answer()
 
     return HeldResponse(
         chunks(),

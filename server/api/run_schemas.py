@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -32,9 +33,6 @@ def _as_list(value: Any) -> Any:
 StreamModes = Annotated[list[StreamMode], BeforeValidator(_as_list)]
 Nodes = Literal["*"] | list[Text]
 
-IGNORED = ("feedback_keys", "langsmith_tracer", "strict_resume")
-"""Fields that say something only to services that Interlock does not call; a warning names them."""
-
 
 class RunConfig(Body):
     """Settings of one run, over those of its assistant."""
@@ -46,13 +44,21 @@ class RunConfig(Body):
     budget: JsonObject | None = None
     """Limits of this run: `steps`, `model_calls`, `tool_calls`, `tokens`, `seconds`."""
 
+    def unheeded(self) -> Iterator[str]:
+        """Nothing: LangGraph knows more keys than the wire names, and gets them all."""
+        return iter(())
+
     def given(self) -> dict[str, Any]:
-        """What was given, other keys too: LangGraph knows more of them than the wire names."""
+        """What was given, unnamed keys too."""
         return super().given() | (self.model_extra or {})
 
 
 class RunCreate(Body):
     """A run to create."""
+
+    without_effect: ClassVar[frozenset[str]] = frozenset(
+        {"feedback_keys", "langsmith_tracer", "strict_resume"}
+    )
 
     assistant_id: Name
     """A UUID, or the name of a graph."""

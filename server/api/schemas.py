@@ -25,6 +25,19 @@ class Body(BaseModel):
     null_is_absent: ClassVar[bool] = True
     """Whether a field that is null counts as left out: many clients write every field they have."""
 
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are taken but say something only to services that Interlock does not call."""
+
+    def unheeded(self) -> Iterator[str]:
+        """Names of given fields that change nothing."""
+        yield from self.model_extra or ()
+        yield from (name for name in self.without_effect if getattr(self, name))
+        for name in self.model_fields_set:
+            given = getattr(self, name)
+            for inner in given if isinstance(given, list) else (given,):
+                if isinstance(inner, Body):
+                    yield from (f"{name}.{below}" for below in inner.unheeded())
+
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, given: Any) -> Any:
@@ -268,6 +281,10 @@ class CheckpointPlace(Body):
     checkpoint_ns: Text = ""
     checkpoint_id: Text | None = None
     checkpoint_map: JsonObject | None = None
+
+    def unheeded(self) -> Iterator[str]:
+        """Nothing: clients send a whole `configurable` for a place, with keys of their own in it."""
+        return iter(())
 
     def place(self) -> Place:
         """As the rules of state take it."""

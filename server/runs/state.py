@@ -104,7 +104,12 @@ async def read(
     if "graph_id" not in thread.metadata:
         return EMPTY
     async with _graph(resources, principal, thread, access="threads.read", fence=None) as graph:
-        return _shape(await graph.aget_state(place.config(thread_id), subgraphs=subgraphs))
+        shape = _shape(await graph.aget_state(place.config(thread_id), subgraphs=subgraphs))
+    if place == LATEST and (pause := thread.interrupts.get("budget")):
+        # A spent budget stops a graph from outside, so its checkpoint does not know of the question.
+        for waiting in (shape, *shape["tasks"][:1]):
+            waiting["interrupts"] = [*waiting["interrupts"], *pause]
+    return shape
 
 
 async def history(
@@ -263,6 +268,9 @@ async def _assistant_config(resources: Resources, thread: Thread) -> RunnableCon
 
 
 def _shape(state: StateSnapshot) -> dict[str, Any]:
+    if state.created_at is None:
+        # No such checkpoint: LangGraph then only says the question again.
+        return dict(EMPTY)
     checkpoint = _checkpoint(state.config)
     parent = _checkpoint(state.parent_config)
     return {

@@ -12,7 +12,7 @@ from ...checkpoints import thread_rows
 from ...checkpoints.database import Connection
 from ...tools.policy.permissions import Principal
 from ..domain import Thread
-from ..errors import Conflicting, NotFound
+from ..errors import Conflicting, NotFound, ServerError
 from ..records import queue, threads
 from ..records.threads import ThreadKey
 from . import state
@@ -44,9 +44,13 @@ async def create(
             return _existing(await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id))
     if made is None:
         raise Conflicting(f"Thread with ID {thread_id} already exists")
-    if supersteps:
+    if not supersteps:
+        return made
+    try:
         return await state.begin(resources, principal, made, supersteps)
-    return made
+    except ServerError:
+        await delete(resources, tenant_id=tenant_id, thread_id=thread_id)
+        raise
 
 
 async def get(resources: Resources, *, tenant_id: str, thread_id: UUID) -> Thread:
