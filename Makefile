@@ -4,6 +4,8 @@ PY ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# A start would compile everything it imports, each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests dev serve work doctor fmt lint types arch test test-all evals check constraints clean
@@ -17,7 +19,7 @@ setup: .venv/.ok ## Install everything into .venv
 .venv/.ok: pyproject.toml constraints.txt
 	@command -v "$(UV)" >/dev/null || $(PY) -m pip install -q --disable-pip-version-check --target .uv uv
 	@"$(UV)" venv -q --allow-existing --python "$(PY)" .venv
-	@"$(UV)" pip install -q --python .venv -c constraints.txt -e '.[embedded,dev]'
+	@"$(UV)" pip install -q --python .venv --compile-bytecode -c constraints.txt -e '.[embedded,dev]'
 	@touch $@
 
 dev: .venv/.ok ## Serve the graphs here: API, worker, console, Postgres

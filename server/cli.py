@@ -5,6 +5,8 @@ Modules are imported where they are used: `dev` starts Postgres before the heavy
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import socket
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from .runs.catalog import Catalog
     from .settings import Settings
     from .startup import Configured, OpenDatabase
 
@@ -112,16 +115,12 @@ def work(
     config: ConfigOption = _DEFAULT_CONFIG, slots: SlotsOption = None, log_level: LogLevelOption = None
 ) -> None:
     """Execute runs only; any number of these share the work."""
-    from .startup import configure, open_database
+    from .startup import configure
 
     configured = configure(config, {"worker.slots": slots, "log.level": log_level})
-    with ThreadPoolExecutor(1) as threads:
-        opening = threads.submit(open_database, configured, migrates=False)
-        from . import lifetime
-        from .runs.catalog import load_catalog
+    opened, catalog = _load(configured, migrates=False)
+    from . import lifetime
 
-        catalog = load_catalog(configured.project, on_failure=configured.settings.graphs.on_failure)
-        opened = opening.result()
     lifetime.work(opened.settings, catalog)
 
 
@@ -193,6 +192,25 @@ def db_url(config: ConfigOption = _DEFAULT_CONFIG) -> None:
     typer.echo(embedded.url)
 
 
+def _load(configured: Configured, *, migrates: bool) -> tuple[OpenDatabase, Catalog]:
+    """Load all code, the project's included, while the database starts."""
+    from .startup import open_database
+
+    # What is loaded now stays, so there is nothing to collect in it, neither now nor later.
+    gc.disable()
+    with ThreadPoolExecutor(1) as threads:
+        opening = threads.submit(open_database, configured, migrates=migrates)
+        from .runs.catalog import load_catalog
+
+        importlib.import_module(".lifetime", __package__)
+
+        catalog = load_catalog(configured.project, on_failure=configured.settings.graphs.on_failure)
+        opened = opening.result()
+    gc.freeze()
+    gc.enable()
+    return opened, catalog
+
+
 def _serve(
     configured: Configured,
     bound: socket.socket,
@@ -201,16 +219,8 @@ def _serve(
     worker: bool = True,
     browser: bool = False,
 ) -> None:
-    """Load the graphs while the database starts, then serve."""
-    from .startup import open_database
-
-    with ThreadPoolExecutor(1) as threads:
-        opening = threads.submit(open_database, configured, migrates=worker)
-        from . import lifetime
-        from .runs.catalog import load_catalog
-
-        catalog = load_catalog(configured.project, on_failure=configured.settings.graphs.on_failure)
-        opened = opening.result()
+    opened, catalog = _load(configured, migrates=worker)
+    from . import lifetime
 
     def announce() -> None:
         url = _url(bound, configured.settings.http.mount_prefix, secure=certificate is not None)

@@ -31,6 +31,9 @@ from interlock.server.embedded import EmbeddedPostgres
 GRAPHS = Path(__file__).parent / "graphs"
 _START_DEADLINE_S = 60.0
 _STOP_DEADLINE_S = 30.0
+# Dozens of servers start here; each would compile all it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _OUR_VARIABLES = (
     "INTERLOCK_",
     "LANGGRAPH_",
@@ -142,6 +145,7 @@ class InterlockServer:
         self.url = f"http://127.0.0.1:{port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._log_path = log
+        self._written_before = 0
 
     @property
     def log(self) -> str:
@@ -155,7 +159,7 @@ class InterlockServer:
     def start(self, *, wait: bool = True) -> None:
         """Start the process and wait until it serves, or, without HTTP, until it says it is ready."""
         assert self.process is None or self.process.poll() is not None, "still running"
-        written = len(self.log)
+        self._written_before = len(self.log)
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "interlock.server.cli", *self.command],
@@ -166,10 +170,14 @@ class InterlockServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if not wait:
-            return
+        if wait:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Fail the test with the log when the process ends first, or takes too long."""
+        assert self.process is not None, "never started"
         deadline = time.monotonic() + _START_DEADLINE_S
-        while not self._ready(written):
+        while not self._ready():
             if self.process.poll() is not None:
                 pytest.fail(f"interlock ended with {self.process.returncode} before it served:\n{self.log}")
             if time.monotonic() > deadline:
@@ -177,9 +185,9 @@ class InterlockServer:
                 pytest.fail(f"interlock did not serve in {_START_DEADLINE_S:g} s:\n{self.log}")
             time.sleep(0.05)
 
-    def _ready(self, written: int) -> bool:
+    def _ready(self) -> bool:
         if not self.serves_http:
-            return "worker_ready" in self.log[written:]
+            return "worker_ready" in self.log[self._written_before :]
         try:
             return httpx.get(f"{self.url}/ok", timeout=2).status_code == 200
         except httpx.TransportError:
@@ -247,11 +255,12 @@ def interlock_server(
         wait: bool = True,
     ) -> InterlockServer:
         port = free_port()
-        words = [command, "--config", str(project / "langgraph.json"), *args]
+        words = [command, "--config", str(project / "langgraph.json")]
         if command != "work":
             words += ["--host", "127.0.0.1", "--port", str(port)]
         if command == "dev":
             words += ["--no-reload", "--no-browser"]
+        words += args
         clean = {k: v for k, v in os.environ.items() if not k.startswith(_OUR_VARIABLES)}
         server = InterlockServer(
             words,
