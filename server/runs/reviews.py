@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -135,21 +135,6 @@ async def close_others(
     """
     kept = [UUID(hex=i) for i in _ids_in(interrupts)]
     await records.supersede(connection, tenant_id=tenant_id, thread_id=thread_id, kept=kept)
-
-
-async def pending_interrupts(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, kind: Literal["budget"] | None = None
-) -> list[dict[str, Any]]:
-    """Waiting reviews of a thread as interrupts, `{"id", "value"}` each.
-
-    The state of a graph knows those of its tools itself; a budget pause it does not know.
-    """
-    waiting = await records.pending(connection, tenant_id=tenant_id, thread_id=thread_id)
-    return [
-        {"id": review.interrupt_id, "value": review.payload()}
-        for review in waiting
-        if kind is None or review.kind == kind
-    ]
 
 
 async def _by_review(

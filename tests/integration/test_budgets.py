@@ -240,17 +240,6 @@ async def test_rejecting_ends_the_run_with_its_error(database: Database) -> None
     assert Meter(plan.budget).reached() is not None
 
 
-async def test_a_budget_pause_is_shown_as_an_interrupt_of_the_thread(database: Database) -> None:
-    thread, _ = await paused_run(database, BUDGET, REACHED, SPENT)
-    async with database.connection() as connection:
-        shown = await reviews.pending_interrupts(
-            connection, tenant_id="acme", thread_id=thread.thread_id, kind="budget"
-        )
-        assert shown == thread.interrupts["budget"]
-        other = await reviews.pending_interrupts(connection, tenant_id="other", thread_id=thread.thread_id)
-        assert other == []
-
-
 async def test_an_answer_for_another_tenant_or_thread_reaches_nothing(database: Database) -> None:
     thread, _ = await paused_run(database, BUDGET, REACHED, SPENT)
     [waiting] = thread.interrupts["budget"]
