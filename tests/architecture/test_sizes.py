@@ -10,13 +10,15 @@ from .tree import ROOT, code
 FILE_LINES = 400
 FUNCTION_LINES = 50
 
-LARGE_FILES: dict[str, str] = {}
+LARGE_FILES = {
+    "server/records/event_log.py": "one log: who appends, who follows and who reads share its cursors and wake-ups",
+}
 LARGE_FUNCTIONS: dict[str, str] = {}
 
 
 def test_a_file_holds_one_thing() -> None:
     sizes = {str(path): len((ROOT / path).read_text().splitlines()) for path in code(".py", ".sql")}
-    assert {path: size for path, size in sizes.items() if size > FILE_LINES}.keys() == LARGE_FILES.keys()
+    assert {path for path, size in sizes.items() if size > FILE_LINES} == LARGE_FILES.keys()
 
 
 def test_a_function_fits_on_a_screen() -> None:
