@@ -40,7 +40,7 @@ async def join_run_stream(
         thread_id=thread_id,
         run_id=run_id,
         last_event_id=last_event_id,
-        modes=frozenset(stream_mode) if stream_mode else None,
+        modes=_named(stream_mode),
         cancel_on_leave=cancel_on_disconnect,
     )
 
@@ -59,7 +59,7 @@ async def join_stateless_stream(
         thread_id=None,
         run_id=run_id,
         last_event_id=last_event_id,
-        modes=frozenset(stream_mode) if stream_mode else None,
+        modes=_named(stream_mode),
         cancel_on_leave=cancel_on_disconnect,
     )
 
@@ -88,3 +88,8 @@ async def stream_thread(
         )
     )
     return event_stream(frames, http=caller.resources.settings.http, headers={}, on_leave=None)
+
+
+def _named(modes: list[str] | None) -> frozenset[str] | None:
+    """The modes that a query names; the SDK sends an empty `stream_mode=` where none is asked for."""
+    return frozenset(mode for mode in modes or () if mode) or None
