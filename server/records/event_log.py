@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import orjson
 import structlog
 
 from ...checkpoints.database import Connection, Database
@@ -21,7 +20,8 @@ from ...checkpoints.notify import Wakeups
 from ...checkpoints.queries import load_queries
 from ..domain import Event
 from .hub import Batch, Hub
-from .segments import NewEvent, numbered, pack, unpack
+from .log_reader import LogReader
+from .segments import NewEvent, numbered, pack
 
 if TYPE_CHECKING:
     from ..settings import EventSettings
@@ -42,9 +42,6 @@ _queries = load_queries(__file__)
 
 CHANNEL = "interlock_events"
 _POLL_S = 3.0
-_PAGE_SEGMENTS = 256
-_PAGE_BYTES = 4 * 1024 * 1024
-_END_OF_TIME = 2**62
 _RETRY_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0)
 """Pauses while the database is away; a restart of Postgres must not cost a run."""
 
@@ -215,11 +212,13 @@ class EventLog:
         return None if row is None else row["last_seq"]
 
     def _done(self, part: _Part, last_seq: int) -> None:
-        if self._hub.followed(part.tenant_id, part.thread_id):
-            first_seq = last_seq - len(part.events) + 1
-            events = numbered(part.events, first_seq=first_seq, run_id=part.run_id)
-            batch = Batch(first_seq, last_seq, part.run_id, events, part.weight)
-            self._hub.publish(part.tenant_id, part.thread_id, batch)
+        self.publish(
+            tenant_id=part.tenant_id,
+            thread_id=part.thread_id,
+            run_id=part.run_id,
+            last_seq=last_seq,
+            events=part.events,
+        )
         if not part.stored.done():
             part.stored.set_result(last_seq)
 
@@ -235,16 +234,15 @@ class EventLog:
         comes twice; events of deleted runs are skipped.
         """
         self._listen()
-        reader = _Reader(self._database, tenant_id, thread_id, run_id, after)
+        reader = LogReader(self._database, tenant_id, thread_id, run_id, after)
         with self._hub.subscribe(tenant_id, thread_id) as subscription:
             while True:
                 if subscription.behind:
                     subscription.behind = False
-                    open_before = await reader.is_open()
                     async for events in reader.read():
                         yield events
                     subscription.read_to = reader.cursor
-                    if reader.ended or not open_before:
+                    if reader.ended:
                         return
                 while (batch := subscription.next_batch()) is not None:
                     async for events in reader.take(batch):
@@ -256,8 +254,32 @@ class EventLog:
                     subscription.behind = True
 
     def woken(self, tenant_id: str, thread_id: UUID) -> None:
-        """Tell readers in this process that a transaction with `append_in` has committed."""
+        """Tell readers in this process that a transaction with `append_in` has committed.
+
+        They go to the table. Where that is worth saving, `publish` hands them the events themselves.
+        """
         self._hub.woken(tenant_id, thread_id)
+
+    @property
+    def origin(self) -> str:
+        """What `append_in` is given by those who call `publish` afterwards."""
+        return self._hub.origin
+
+    def publish(
+        self,
+        *,
+        tenant_id: str,
+        thread_id: UUID,
+        run_id: UUID | None,
+        last_seq: int,
+        events: Sequence[NewEvent],
+    ) -> None:
+        """Hand readers in this process what has been stored and committed."""
+        if self._hub.followed(tenant_id, thread_id):
+            first_seq = last_seq - len(events) + 1
+            shown = numbered(events, first_seq=first_seq, run_id=run_id)
+            weight = sum(len(event.data) for event in events)
+            self._hub.publish(tenant_id, thread_id, Batch(first_seq, last_seq, run_id, shown, weight))
 
     def _listen(self) -> None:
         if not self._listening:
@@ -274,72 +296,6 @@ class EventLog:
                 self._hub.woken(tenant_id, UUID(thread_id), int(seq))
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Where one reader stands in a thread's log."""
-
-    database: Database
-    tenant_id: str
-    thread_id: UUID
-    run_id: UUID | None
-    cursor: int
-    ended: bool = False
-
-    async def is_open(self) -> bool:
-        """Whether more may be committed than a read that starts now will find."""
-        if self.run_id is None:
-            return True
-        return await self.database.fetch_one(_queries.run_is_open, self._key()) is not None
-
-    async def read(self, *, until: int = _END_OF_TIME) -> AsyncIterator[Sequence[Event]]:
-        """What the table holds after the cursor."""
-        while not self.ended:
-            rows = await self.database.fetch_all(
-                _queries.read_segments,
-                {
-                    **self._key(),
-                    "after": self.cursor,
-                    "until": until,
-                    "segments": _PAGE_SEGMENTS,
-                    "weight": _PAGE_BYTES,
-                },
-            )
-            if not rows:
-                return
-            found = [event for row in rows for event in unpack(row) if event.seq > self.cursor]
-            self.cursor = rows[-1]["last_seq"]
-            if mine := self._mine(found):
-                yield mine
-
-    async def take(self, batch: Batch) -> AsyncIterator[Sequence[Event]]:
-        """A batch that has come in, after whatever was committed before it and is not read yet."""
-        if batch.last_seq <= self.cursor:
-            return
-        if batch.first_seq > self.cursor + 1:
-            async for events in self.read(until=batch.first_seq - 1):
-                yield events
-        fresh = [event for event in batch.events if event.seq > self.cursor]
-        self.cursor = batch.last_seq
-        if not self.ended and (mine := self._mine(fresh)):
-            yield mine
-
-    def _mine(self, events: Sequence[Event]) -> Sequence[Event]:
-        if self.run_id is None:
-            return events
-        mine = [event for event in events if event.run_id == self.run_id or self._rolled_back(event)]
-        self.ended = self.ended or any(event.kind == "run.ended" for event in mine)
-        return mine
-
-    def _rolled_back(self, event: Event) -> bool:
-        """Whether this tells the end of our run, of which nothing else is left."""
-        if event.run_id is not None or event.kind != "run.ended":
-            return False
-        return orjson.loads(event.data).get("run_id") == str(self.run_id)
-
-    def _key(self) -> dict[str, object]:
-        return {"tenant_id": self.tenant_id, "thread_id": self.thread_id, "run_id": self.run_id}
-
-
 async def append_in(
     connection: Connection,
     *,
@@ -347,10 +303,12 @@ async def append_in(
     thread_id: UUID,
     run_id: UUID | None,
     events: Sequence[NewEvent],
+    origin: str = "",
 ) -> tuple[int, int]:
     """Store events inside the caller's transaction; returns the first and the last number.
 
-    It locks the thread until the commit. Call `EventLog.woken` after it.
+    It locks the thread until the commit. Call `EventLog.woken` after it; or give `EventLog.origin`
+    and call `EventLog.publish`, which saves the readers of this process the way to the table.
 
     Raises:
         DatabaseError: there is no such thread.
@@ -365,6 +323,7 @@ async def append_in(
             "count": len(events),
             "codec": codec,
             "body": body,
+            "origin": origin,
         },
     )
     row = await cursor.fetchone()

@@ -66,7 +66,8 @@ stored AS (
     FROM numbered
 )
 SELECT last_seq, pg_notify(
-    'interlock_events', format(E'\n%%s %%s %%s', last_seq, %(thread_id)s::uuid, %(tenant_id)s::text)
+    'interlock_events',
+    format(E'%%s\n%%s %%s %%s', %(origin)s::text, last_seq, %(thread_id)s::uuid, %(tenant_id)s::text)
 )
 FROM numbered
 
@@ -78,34 +79,6 @@ SELECT last_seq FROM (
     ORDER BY first_seq DESC LIMIT 1
 ) AS last
 WHERE body = %(body)b
-
--- name: read_segments
--- Segments after a number, oldest first, as many as a page may weigh. With a run only its own and
--- those of no run: what is left of a run that was rolled back is told there.
-SELECT first_seq, last_seq, run_id, codec, body
-FROM (
-    SELECT *, sum(octet_length(body)) OVER (ORDER BY first_seq) - octet_length(body) AS weight_before
-    FROM (
-        SELECT * FROM interlock.event_segments s
-        WHERE s.tenant_id = %(tenant_id)s AND s.thread_id = %(thread_id)s
-            AND s.first_seq >= coalesce((
-                SELECT max(c.first_seq) FROM interlock.event_segments c
-                WHERE c.tenant_id = %(tenant_id)s AND c.thread_id = %(thread_id)s AND c.first_seq <= %(after)s + 1
-            ), 0)
-            AND s.last_seq > %(after)s
-            AND s.first_seq <= %(until)s
-            AND (%(run_id)s::uuid IS NULL OR s.run_id = %(run_id)s OR s.run_id IS NULL)
-        ORDER BY s.first_seq LIMIT %(segments)s
-    ) AS page
-) AS weighed
-WHERE weight_before < %(weight)s
-ORDER BY first_seq
-
--- name: run_is_open
--- One row if more events of a run may come.
-SELECT FROM interlock.runs
-WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND run_id = %(run_id)s
-    AND status IN ('pending', 'running')
 
 -- name: last_seq
 -- Number of the last event of a thread; of a stateless run's thread, which is gone, from its segments.

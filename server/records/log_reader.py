@@ -1,0 +1,88 @@
+"""Where one reader stands in a thread's event log, and how it gets on: by the table or by batches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
+
+from ...checkpoints.database import Database
+from ...checkpoints.queries import load_queries
+from ..domain import Event
+from .hub import Batch
+from .segments import unpack
+
+_queries = load_queries(__file__)
+
+_PAGE_SEGMENTS = 256
+_PAGE_BYTES = 4 * 1024 * 1024
+_END_OF_TIME = 2**62
+
+
+@dataclass(slots=True)
+class LogReader:
+    """One reader of a thread or of one of its runs."""
+
+    database: Database
+    tenant_id: str
+    thread_id: UUID
+    run_id: UUID | None
+    cursor: int
+    """Number of the last event that it has."""
+    ended: bool = False
+    """Nothing can follow any more."""
+
+    async def read(self, *, until: int = _END_OF_TIME) -> AsyncIterator[Sequence[Event]]:
+        """What the table holds after the cursor. Sets `ended` when nothing can follow it."""
+        while not self.ended:
+            rows = await self.database.fetch_all(
+                _queries.read_segments,
+                {
+                    **self._key(),
+                    "after": self.cursor,
+                    "until": until,
+                    "segments": _PAGE_SEGMENTS,
+                    "weight": _PAGE_BYTES,
+                },
+            )
+            segments = [row for row in rows if row["first_seq"] is not None]
+            found = [event for row in segments for event in unpack(row) if event.seq > self.cursor]
+            if segments:
+                self.cursor = segments[-1]["last_seq"]
+            if mine := self._mine(found):
+                yield mine
+            weight = sum(len(row["body"]) for row in segments)
+            if len(segments) < _PAGE_SEGMENTS and weight < _PAGE_BYTES:
+                if until == _END_OF_TIME and not rows[0]["open"]:
+                    self.ended = True
+                return
+
+    async def take(self, batch: Batch) -> AsyncIterator[Sequence[Event]]:
+        """A batch that has come in, after whatever was committed before it and is not read yet."""
+        if batch.last_seq <= self.cursor:
+            return
+        if batch.first_seq > self.cursor + 1:
+            async for events in self.read(until=batch.first_seq - 1):
+                yield events
+        fresh = [event for event in batch.events if event.seq > self.cursor]
+        self.cursor = batch.last_seq
+        if mine := self._mine(fresh):
+            yield mine
+
+    def _mine(self, events: Sequence[Event]) -> Sequence[Event]:
+        if self.run_id is None:
+            return events
+        mine = [event for event in events if event.run_id == self.run_id or self._rolled_back(event)]
+        self.ended = self.ended or any(event.kind == "run.ended" for event in mine)
+        return mine
+
+    def _rolled_back(self, event: Event) -> bool:
+        """Whether this tells the end of our run, of which nothing else is left."""
+        if event.run_id is not None or event.kind != "run.ended":
+            return False
+        return orjson.loads(event.data).get("run_id") == str(self.run_id)
+
+    def _key(self) -> dict[str, object]:
+        return {"tenant_id": self.tenant_id, "thread_id": self.thread_id, "run_id": self.run_id}
