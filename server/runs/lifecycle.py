@@ -172,12 +172,15 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
         events = [ended_event(ended, checkpoint_id=outcome.checkpoint_id)]
         if outcome.budget_pause is not None:
             events.insert(0, _pause_event(outcome.values, interrupts["budget"]))
-        await append_in(connection, **identity, run_id=run.run_id, events=events)
+        event_log = resources.event_log
+        _, last_seq = await append_in(
+            connection, **identity, run_id=run.run_id, events=events, origin=event_log.origin
+        )
         if run.temporary:
             await queue.delete_temporary_thread(connection, **identity)
         else:
             await queue.serve_next(connection, **identity)
-    resources.event_log.woken(run.tenant_id, run.thread_id)
+    event_log.publish(**identity, run_id=run.run_id, last_seq=last_seq, events=events)
 
 
 def ended_event(run: Run, *, checkpoint_id: str | None = None, **more: Any) -> NewEvent:
