@@ -84,7 +84,7 @@ WHERE tenant_id = %(tenant_id)s AND status IN ('pending', 'running') AND status 
 -- Takes up to `slots` runs for a worker. Order: priority, then the tenant that has the fewest running,
 -- then age. At most one run per thread is a candidate, the first of its line. Rows that anybody else
 -- holds are skipped, so a claim never waits; a few candidates more than slots make up for those.
--- The OFFSET 0 and the first LIMIT hold the plan to index look-ups whatever the statistics say.
+-- OFFSET 0 and the inner LIMITs hold the plan to index look-ups whatever the statistics say.
 WITH RECURSIVE tenants AS (
     (
         SELECT tenant_id FROM interlock.runs WHERE status = 'pending' AND NOT behind
@@ -113,12 +113,11 @@ waiting AS (
                 WHERE x.tenant_id = r.tenant_id AND x.thread_id = r.thread_id AND x.status = 'running'
                 OFFSET 0
             )
-            AND NOT EXISTS (
-                SELECT FROM interlock.runs y
+            AND r.run_id = (
+                SELECT y.run_id FROM interlock.runs y
                 WHERE y.tenant_id = r.tenant_id AND y.thread_id = r.thread_id
                     AND y.status IN ('pending', 'running') AND y.status = 'pending'
-                    AND (y.run_at, y.first_seq) < (r.run_at, r.first_seq)
-                OFFSET 0
+                ORDER BY y.run_at, y.first_seq LIMIT 1
             )
         ORDER BY r.priority, r.run_at, r.first_seq
         LIMIT %(slots)s + 32
