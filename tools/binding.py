@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import structlog
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
-from langchain_core.runnables.utils import get_function_nonlocals
 from langgraph._internal._runnable import RunnableCallable, RunnableSeq
 from langgraph.errors import GraphInterrupt
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.pregel import Pregel
+from langgraph.pregel._utils import get_function_nonlocals
 from langgraph.types import Interrupt
 
 from .audit import Attempt
@@ -33,7 +35,6 @@ from .metering import UsageCallback
 
 log = structlog.get_logger(__name__)
 
-_MARK = "_interlock_governed"
 _SyncExecute = Callable[[ToolCallRequest], Any]
 _AsyncExecute = Callable[[ToolCallRequest], Awaitable[Any]]
 
@@ -83,6 +84,7 @@ class GovernedRun:
             tool_call_id=call["id"] or "",
             checkpoint_ns=configurable.get("checkpoint_ns", ""),
             store=request.runtime.store,
+            offered=tuple(tool.name for tool in request.runtime.tools),
         )
         return await self.gateway.call(made, caller=self.caller, execute=run)
 
@@ -109,7 +111,7 @@ class Watch(BaseCallbackHandler):
             return
         run = self._run
         refused = run.gateway.options.mode == "enforce"
-        log.warning("tool_bypassed", tool=name, refused=refused, run_id=str(run.caller.run.run_id))
+        log.info("tool_bypassed", tool=name, refused=refused, run_id=str(run.caller.run.run_id))
         run.bypassed.append(
             run.gateway.bypass(run.caller, name, input_str, tool_call_id or "", refused=refused)
         )
@@ -157,14 +159,22 @@ def govern(graph: Pregel) -> None:
 
     Outside a run the nodes work as before.
     """
+    with _lock:
+        if graph in _governed:
+            return
+        for node in _tool_nodes(graph):
+            if node not in _governed:
+                _wrap(node)
+                _governed.add(node)
+        _governed.add(graph)
+
+
+_governed: WeakSet[Pregel | ToolNode] = WeakSet()
+_lock = threading.Lock()
+
+
+def _tool_nodes(graph: Pregel) -> Iterator[ToolNode]:
     seen: set[int] = set()
-    for node in _tool_nodes(graph, seen):
-        if not getattr(node, _MARK, False):
-            _wrap(node)
-            setattr(node, _MARK, True)
-
-
-def _tool_nodes(graph: Pregel, seen: set[int]) -> Iterator[ToolNode]:
     waiting: list[Any] = [node.bound for node in graph.nodes.values()]
     while waiting:
         found = waiting.pop()

@@ -44,6 +44,8 @@ class CallRequest:
     tool_call_id: str
     checkpoint_ns: str
     store: BaseStore | None
+    offered: tuple[str, ...] = ()
+    """Names of the tools that the graph has, for a model that names another one."""
 
 
 class Refused(Exception):
@@ -147,7 +149,8 @@ class Checks:
         """
         request = passage.request
         if request.tool is None:
-            raise Refused("resolve", f"there is no tool named {request.name!r}")
+            offered = f"; there are {', '.join(request.offered)}" if request.offered else ""
+            raise Refused("resolve", f"there is no tool named {request.name!r}{offered}")
         spec = passage.spec = self._registry.spec_of(request.tool)
         try:
             found = passage.canonical = canonical(request.arguments)

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import uuid_utils.compat as uuid
 from langchain_core.messages import ToolMessage
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Command
 
 from ..checkpoints.database import Connection
 from ..checkpoints.queries import load_queries
+from ..checkpoints.serde import StrictSerializer, UnknownType
 from .context import RunScope
 
 LedgerState = Literal["started", "succeeded", "failed", "unknown"]
@@ -77,7 +77,7 @@ class Ledger:
     """Entries of `interlock.tool_ledger`. Methods take a connection and never commit."""
 
     def __init__(self) -> None:
-        self._serializer = JsonPlusSerializer()
+        self._serializer = StrictSerializer()
 
     async def look(self, connection: Connection, key: CallKey) -> LedgerEntry | None:
         """What became of the call before, if it was ever started."""
@@ -146,10 +146,12 @@ class Ledger:
         return self._serializer.loads_typed((entry.result_type, entry.result))
 
     def _stored(self, result: ToolResult) -> tuple[str | None, bytes | None]:
-        try:
-            kind, stored = self._serializer.dumps_typed(result)
-        except (TypeError, ValueError):
-            # A result may hold anything, such as an open file as its artifact. The effect is still
-            # recorded; should the step run again, the model is told that the result is gone.
-            return None, None
-        return kind, stored
+        """The result in bytes; without its artifact, or not at all, when it holds what has no bytes."""
+        bare = result.model_copy(update={"artifact": None}) if isinstance(result, ToolMessage) else None
+        for candidate in (result, bare):
+            try:
+                kind, stored = self._serializer.dumps_typed(candidate)
+            except (UnknownType, TypeError, ValueError):
+                continue
+            return (None, None) if candidate is None else (kind, stored)
+        return None, None

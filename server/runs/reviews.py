@@ -157,7 +157,8 @@ async def _by_review(
     known = await locked([*shown, *(r.interrupt_id for r in waiting)])
     foreign = set(shown) - {r.interrupt_id for r in known}
     if not waiting:
-        await _refuse_second_answer(connection, thread=thread, resume=resume, foreign=foreign)
+        if not foreign and _looks_like_decisions(resume):
+            await _refuse_second_answer(connection, thread=thread, known=known)
         return {}
     if foreign:
         ids = ", ".join(shown)
@@ -172,11 +173,12 @@ async def _by_review(
     return {r.interrupt_id: (current[r.review_id], given) for r, given in zip(waiting, answers, strict=True)}
 
 
-async def _refuse_second_answer(
-    connection: Connection, *, thread: Thread, resume: Any, foreign: set[str]
-) -> None:
-    """A decision for a thread whose last review is answered came too late; anything else is no answer."""
-    if foreign or not _looks_like_decisions(resume):
+async def _refuse_second_answer(connection: Connection, *, thread: Thread, known: list[Review]) -> None:
+    """A decision where no review waits: it came too late, or it is meant for the graph itself."""
+    if known:
+        raise Conflicting(_already(known[-1]))
+    # While a run is in flight the thread does not yet show what it will wait for.
+    if thread.status == "busy":
         return
     newest = await records.newest(connection, tenant_id=thread.tenant_id, thread_id=thread.thread_id)
     if newest is not None:

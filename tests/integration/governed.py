@@ -20,7 +20,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, RetryPolicy
 
 from interlock.checkpoints.database import Database
-from interlock.server.domain import Thread
+from interlock.server.domain import Thread, ThreadStatus
 from interlock.server.records import reviews as review_records
 from interlock.server.runs import reviews as review_rules
 from interlock.tools import audit
@@ -85,6 +85,7 @@ class Governed:
     principal: Principal
     budget: Budget
     fence: int = 1
+    status: ThreadStatus = "idle"
     interrupts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     bypassed: list[str] = field(default_factory=list)
     meter: Meter = field(default_factory=lambda: Meter(Budget()))
@@ -169,7 +170,7 @@ class Governed:
             (self.principal.tenant, self.thread_id),
         )
         assert row is not None
-        return replace(Thread.from_row(row), interrupts=self.interrupts)
+        return replace(Thread.from_row(row), interrupts=self.interrupts, status=self.status)
 
 
 @asynccontextmanager

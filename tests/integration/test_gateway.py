@@ -45,7 +45,11 @@ async def test_every_attempt_leaves_a_row_with_the_policies_that_decided(databas
 @pytest.mark.parametrize(
     ("call", "stage", "said"),
     [
-        ({"name": "format_disk", "args": {}}, "resolve", "no tool named 'format_disk'"),
+        (
+            {"name": "format_disk", "args": {}},
+            "resolve",
+            "no tool named 'format_disk'; there are calculator, ",
+        ),
         ({"name": "calculator", "args": {"expression": "1", "tenant": "x"}}, "schema", "tenant"),
         ({"name": "calculator", "args": {}}, "schema", "expression"),
         ({"name": "calculator", "args": {"expression": 7}}, "schema", "string"),
@@ -144,6 +148,47 @@ async def test_injected_arguments_and_commands_pass(database: Database, kind: st
         assert seen["store"] is not None
         assert seen["runtime"].startswith("call-")
         assert {stage for _, stage, _ in await thread.trail()} == {"settle"}
+
+
+async def test_a_handoff_out_of_a_sub_graph_passes(database: Database) -> None:
+    @tool
+    def hand_over(call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
+        """Hand over to the other agent."""
+        answer = ToolMessage("handed over", tool_call_id=call_id)
+        return Command(goto="other", graph=Command.PARENT, update={"messages": [answer]})
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("first", tool_graph(ToolNode([hand_over]), [{"name": "hand_over", "args": {}}]))
+    builder.add_node("other", lambda _: {"messages": [AIMessage("other here")]})
+    builder.add_edge(START, "first")
+    async with governed(database, builder.compile()) as thread:
+        assert [m.content for m in await thread.ask()] == ["handed over"]
+        state = await thread.graph.aget_state(thread.config)
+        assert state.values["messages"][-1].content == "other here"
+        assert await thread.trail() == [("hand_over", "settle", "succeeded")]
+
+
+async def test_a_result_is_replayed_even_if_its_artifact_cannot_be_kept(database: Database) -> None:
+    @tool(response_format="content_and_artifact")
+    async def draw() -> tuple[str, Any]:
+        """Draw."""
+        return "drawn", object()
+
+    refund = {"name": "order_refund", "args": {"order_id": "A-1001", "amount_cents": 1, "reason": "test"}}
+    graph = tool_graph(ToolNode([draw, *BUILTIN]), [{"name": "draw", "args": {}}, refund])
+    async with governed(database, graph) as thread:
+        await thread.ask()
+        drawn, _ = await thread.resume({"decisions": [{"type": "reject"}]})
+        assert drawn.content == "drawn"
+        assert ("draw", "ledger", "replayed") in await thread.trail()
+
+
+async def test_a_deleted_thread_takes_its_ledger_along_and_leaves_its_audit(database: Database) -> None:
+    async with governed(database, tool_graph(ToolNode(BUILTIN), [SUM])) as thread:
+        await thread.ask()
+        await database.execute(b"DELETE FROM interlock.threads WHERE thread_id = %s", (thread.thread_id,))
+        assert await database.fetch_one(b"SELECT FROM interlock.tool_ledger") is None
+        assert len(await thread.attempts()) == 1
 
 
 async def test_a_sub_graph_and_a_synchronous_node_are_governed_too(database: Database) -> None:

@@ -250,6 +250,16 @@ async def test_a_plain_tool_waits_when_unknown_tools_are_to_be_reviewed(database
         assert (answer.content, ran) == ("gone", ["in"])
 
 
+async def test_a_late_answer_is_a_conflict_unless_a_run_is_under_way(database: Database) -> None:
+    async with governed(database, tool_graph(ToolNode(BUILTIN), [REFUND])) as thread:
+        await thread.ask()
+        await thread.resume(APPROVE)
+        with pytest.raises(Conflicting):
+            await thread.answer(APPROVE)
+        thread.status = "busy"
+        assert (await thread.answer(APPROVE)).answered == ()
+
+
 async def test_deciding_a_graphs_own_interrupt_is_left_to_langgraph(database: Database) -> None:
     from langgraph.types import interrupt
 
