@@ -55,12 +55,19 @@ def read_result(message: ToolMessage) -> Result:
             if text.startswith(prefix):
                 return Result(outcome, text.removeprefix(prefix).strip())
         return Result("failed", text.strip())
-    changed = _CHANGED.match(text)
-    if changed:
-        text = text[changed.end() :]
+    changed = None
+    if (notice := _CHANGED.match(text)) and (changed := _object(notice["arguments"])) is not None:
+        text = text[notice.end() :]
     if wrapped := _UNTRUSTED.search(text):
         text = wrapped["text"]
     responded = message.additional_kwargs.get("interlock", {}).get("outcome") == "responded"
-    return Result(
-        "responded" if responded else "done", text, json.loads(changed["arguments"]) if changed else None
-    )
+    return Result("responded" if responded else "done", text, changed)
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """A JSON object, or None where a text only looks like one."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -10,6 +10,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from ..results import Result, read_result
 
+READ_LIMIT = 2000
+"""Characters of a message that are looked at: a request is short, and a pasted book is no request."""
+
 
 @dataclass(frozen=True, slots=True)
 class MadeCall:
@@ -58,8 +61,8 @@ class Turn:
         said = [m for m in before if isinstance(m, AIMessage | HumanMessage)]
         answered = said[-1] if said else None
         return cls(
-            question=message_text(messages[newest]),
-            earlier=tuple(message_text(m) for m in reversed(said)),
+            question=message_text(messages[newest])[:READ_LIMIT],
+            earlier=tuple(message_text(m)[:READ_LIMIT] for m in reversed(said)),
             asked_back=isinstance(answered, AIMessage) and message_text(answered).rstrip().endswith("?"),
             calls=tuple(_calls(after)),
         )
@@ -74,8 +77,8 @@ def message_text(message: BaseMessage) -> str:
     """The text of a message; other parts of its content are left out."""
     if isinstance(message.content, str):
         return message.content
-    parts = [p if isinstance(p, str) else p.get("text", "") for p in message.content]
-    return "\n".join(p for p in parts if p)
+    parts = [p if isinstance(p, str) else p.get("text") for p in message.content]
+    return "\n".join(p for p in parts if isinstance(p, str))
 
 
 def _calls(messages: Sequence[BaseMessage]) -> list[MadeCall]:

@@ -14,9 +14,10 @@ from .words import STOP_WORDS, stem, words
 
 _URL = re.compile(r"\bhttps?://[^\s<>\"'\u201d)\]]+[^\s<>\"'\u201d)\].,;:!?]", re.IGNORECASE)
 _HOST = re.compile(
-    r"\b(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|de|eu|uk|fr|gov|edu|info|app)(?:/\S*)?\b", re.IGNORECASE
+    r"(?<![\w.-])(?:[a-z0-9-]{1,63}\.){1,8}(?:com|org|net|io|dev|de|eu|uk|fr|gov|edu|info|app)(?:/\S*)?\b",
+    re.IGNORECASE,
 )
-_EMAIL = re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}\b")
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 _IDENTIFIER = re.compile(r"\b[A-Za-z]{1,6}-?\d{2,}\b|#\d+|\b\d{3,}\b")
 _QUOTED = re.compile(

@@ -33,6 +33,7 @@ from .vectors import word_vectors
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _ARGUMENTS_PIECE = 16
+_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,8 @@ class OfflineModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - nothing to report on the way
         **kwargs: Any,
     ) -> ChatResult:
-        # The first question reads the weights from disk.
-        await asyncio.to_thread(word_vectors)
-        return self._generate(messages, stop, **kwargs)
+        # Beside the loop: the first question reads the weights from disk, and a long one takes its time.
+        return await asyncio.to_thread(self._generate, messages, stop, **kwargs)
 
     def _stream(
         self,
@@ -130,8 +130,8 @@ class OfflineModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        await asyncio.to_thread(word_vectors)
-        for number, chunk in enumerate(self._pieces(self._reply(messages, stop, **kwargs))):
+        reply = await asyncio.to_thread(self._reply, messages, stop, **kwargs)
+        for number, chunk in enumerate(self._pieces(reply)):
             if number:
                 await asyncio.sleep(self.pause_s)
             if run_manager:
@@ -230,5 +230,6 @@ def _calls_text(message: BaseMessage) -> str:
 
 
 def _tokens(text: str) -> int:
-    """Words and signs: an honest size, not that of any vendor's tokenizer."""
-    return len(_TOKEN.findall(text))
+    """Words and signs: an honest size, not that of any vendor's tokenizer. Of a long text an estimate."""
+    counted = len(_TOKEN.findall(text[:_COUNTED]))
+    return counted if len(text) <= _COUNTED else counted * len(text) // _COUNTED

@@ -33,7 +33,9 @@ class WordVectors:
 
     def embed(self, text: str) -> Vector:
         """The direction of a text, of length 1."""
-        ids: list[int] = self._tokenizer.encode(text or " ", add_special_tokens=False).ids
+        # The tokenizer takes no lone surrogates.
+        sound = text.encode(errors="replace").decode() or " "
+        ids: list[int] = self._tokenizer.encode(sound, add_special_tokens=False).ids
         mean = self._weights[ids].astype("f4").mean(axis=0)
         return mean / max(float(self._np.linalg.norm(mean)), 1e-9)
 
