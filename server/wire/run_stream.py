@@ -130,7 +130,10 @@ class Answer:
 async def answer(event_log: EventLog, run: Run) -> Answer:
     """Follow a run to its end and return what it came to."""
     values = _LastValues()
-    ended: dict[str, object] = {"rolled_back": True}
+    # What is known of a run whose events are past their retention; one that vanishes tells so itself.
+    ended: dict[str, object] = (
+        {"status": run.status, "error": run.error} if run.ended_at else {"rolled_back": True}
+    )
     async for events in event_log.follow(
         tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=beginning(run).seq
     ):
@@ -165,10 +168,10 @@ class _LastValues:
         if _INTERRUPT in data:
             for interrupt in orjson.loads(data).get("__interrupt__", ()):
                 self._interrupts[interrupt["id"]] = interrupt
-        else:
-            self._interrupts.clear()
 
     def to_bytes(self) -> bytes | None:
-        if self._last is None or len(self._interrupts) < 2:
+        if self._last is None or not self._interrupts:
             return self._last
+        # A run stops where it was interrupted, so what it asked is open still, also when a task beside
+        # it ended in the same superstep and a state without a question came last.
         return orjson.dumps({**orjson.loads(self._last), "__interrupt__": list(self._interrupts.values())})
