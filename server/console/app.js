@@ -29,10 +29,12 @@ function App() {
     setConversation(opened);
   }, [route.threadId]);
 
+  const isOpen = route.threadId === null || conversation?.threadId === route.threadId;
   useLayoutEffect(() => {
+    if (!isOpen) return;
     if (!quiet.current) /** @type {HTMLElement | null} */ (document.querySelector("h1"))?.focus();
     quiet.current = false;
-  }, [route.name, conversation?.threadId]);
+  }, [isOpen, route.name, route.threadId]);
 
   /** @type {import("./views/new-thread.js").Begin} */
   const begin = async (metadata, first) => {
@@ -45,13 +47,17 @@ function App() {
   };
 
   if (problem?.kind === "key") return html`<${ApiKey} onKey=${() => location.reload()} />`;
+  if (route.name === "threads") {
+    return html`<main class="listing"><${Threads} list=${list} current=${null} isPage=${true} /></main>
+      <${Announcements} />`;
+  }
   return html`
     <a class="skip" href="#main" onClick=${toMain}>Skip to the conversation</a>
-    <div class=${`page shows-${route.name}`}>
-      <${Threads} list=${list} current=${route.threadId} isPage=${route.name === "threads"} />
+    <div class="page">
+      <${Threads} list=${list} current=${route.threadId} isPage=${false} />
       <main id="main" tabindex="-1">
         ${route.threadId === null ? html`<${NewThread} begin=${begin} />` : null}
-        ${conversation && conversation.threadId === route.threadId
+        ${conversation && isOpen && route.threadId !== null
           ? html`<${Thread} key=${conversation.threadId} conversation=${conversation} list=${list} />`
           : null}
       </main>

@@ -163,7 +163,7 @@ export class Conversation extends Store {
     } catch (error) {
       if (this.#closed) return;
       if (this.#answered.size && error instanceof Refused && error.status === 409) {
-        this.set({ notice: `This was already decided. ${error.message}` });
+        this.set({ notice: `This was already decided: ${error.message}.` });
         announce("This was already decided.");
       } else if (!signal.aborted) this.set({ problem: problemOf(error) });
     }

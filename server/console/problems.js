@@ -9,7 +9,7 @@ import { Refused, Unreachable } from "./wire.js";
 export function problemOf(error) {
   if (error instanceof Unreachable) {
     return {
-      kind: "again", title: "The server cannot be reached", detail: error.message,
+      kind: "again", title: "The server cannot be reached", detail: "",
       advice: "Check that Interlock is running and that you are online, then try again.",
     };
   }

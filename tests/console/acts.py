@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page, expect
@@ -14,8 +15,10 @@ def choose(page: Page, assistant: str) -> None:
 
 def ask(page: Page, text: str) -> None:
     """Write a message and send it."""
-    page.get_by_label("Message").fill(text)
-    page.keyboard.press("Enter")
+    field = page.get_by_label("Message")
+    field.fill(text)
+    field.press("Enter")
+    page.wait_for_function("text => document.querySelector('#message')?.value !== text", arg=text)
 
 
 def press(page: Page, name: str) -> None:
@@ -26,6 +29,11 @@ def press(page: Page, name: str) -> None:
 def conversation(page: Page) -> Locator:
     """The visible conversation; the announcements repeat its text for screen readers."""
     return page.get_by_role("region", name="Conversation")
+
+
+def answers(page: Page) -> Locator:
+    """The text of every message of the assistant."""
+    return conversation(page).locator(".entry.ai .prose")
 
 
 def log(page: Page) -> Locator:
@@ -39,11 +47,11 @@ def card(page: Page, title: str) -> Locator:
 
 
 def ended(page: Page) -> None:
-    """Wait until no run is under way."""
+    """Wait until what was begun is no longer under way."""
     expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
 
 
 def thread_id(page: Page) -> str:
     """Id of the thread that is open."""
-    expect(page).to_have_url(lambda url: "#/threads/" in url)
+    expect(page).to_have_url(re.compile("#/threads/"))
     return urlsplit(page.url).fragment.rsplit("/", 1)[1]

@@ -120,6 +120,8 @@ def test_a_refund_is_asked_for_reviewed_and_its_thread_deleted_with_the_keyboard
     page.keyboard.type("Too late")
     tab_to(page, "Reject")
     page.keyboard.press("Enter")
+    expect(card(page, "Your decision is needed")).to_have_count(0)
+    expect(conversation(page)).to_be_focused()
     ended(page)
     expect(conversation(page).locator(".call", has_text="order_refund")).to_contain_text("rejected")
 

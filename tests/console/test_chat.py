@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from ..conftest import InterlockServer
-from .acts import ask, choose, conversation, ended, log, press, thread_id
+from .acts import answers, ask, choose, conversation, ended, log, press, thread_id
 from .conftest import OpenPage, Rows
 from .cuts import relay
 
@@ -27,7 +27,7 @@ HOSTILE = (
 | <svg onload=window.hacked=1> | [x](JaVaScRiPt:window.hacked=1) |
 
 """
-    + "> " * 3000
+    + ">" * 3000
     + "deep "
     + "*" * 5000
     + "[" * 5000
@@ -41,7 +41,7 @@ def runs(server: InterlockServer, page: Page) -> list[dict[str, Any]]:
 def test_the_first_question_makes_a_thread_and_streams_its_answer(page: Page) -> None:
     choose(page, "echo")
     ask(page, LONG)
-    answer = conversation(page).locator(".entry.ai .prose")
+    answer = answers(page)
     expect(answer).to_contain_text("word-5")
     assert "word-119" not in answer.inner_text(), "the answer came as a whole, not as a stream"
     assert thread_id(page)
@@ -62,7 +62,7 @@ def test_the_offline_assistant_answers_with_its_tools(page: Page) -> None:
     call = conversation(page).locator(".call").first
     expect(call).to_contain_text("calculator")
     expect(call).to_contain_text("done")
-    expect(conversation(page).locator(".entry.ai").last).to_contain_text("391")
+    expect(answers(page).last).to_contain_text("391")
     call.locator("summary").click()
     expect(call.get_by_role("heading", name="Result")).to_be_visible()
 
@@ -73,7 +73,7 @@ def test_a_second_question_goes_on_in_the_same_thread(page: Page, server: Interl
     ended(page)
     first = thread_id(page)
     ask(page, "two")
-    expect(conversation(page).locator(".entry.ai")).to_have_text(["one", "two"])
+    expect(answers(page)).to_have_text(["one", "two"])
     ended(page)
     assert thread_id(page) == first
     assert len(runs(server, page)) == 2
@@ -98,14 +98,14 @@ def test_a_reload_in_the_middle_of_an_answer_loses_and_doubles_nothing(
 ) -> None:
     choose(page, "echo")
     ask(page, LONG)
-    expect(conversation(page).locator(".entry.ai")).to_contain_text("word-20")
+    expect(answers(page)).to_contain_text("word-20")
     if storage == "gone":
         page.evaluate("sessionStorage.clear()")
     page.watch.requests.clear()
     page.reload()
-    expect(conversation(page).locator(".entry.ai")).to_contain_text("word-25")
-    assert "word-119" not in conversation(page).inner_text(), "the run had ended before the page was back"
-    expect(conversation(page).locator(".entry.ai .prose")).to_have_text(LONG)
+    expect(answers(page)).to_contain_text("word-25")
+    assert "word-119" not in answers(page).inner_text(), "the run had ended before the page was back"
+    expect(answers(page)).to_have_text(LONG)
     ended(page)
     expect(conversation(page).locator(".entry")).to_have_count(2)
     assert conversation(page).inner_text().count("word-60 ") == 2, "once asked, once answered"
@@ -124,13 +124,13 @@ def test_a_cut_in_the_middle_of_an_answer_is_said_and_mended_from_the_last_event
         page.watch.expected += ["ERR_", "Failed to load resource"]
         choose(page, "echo")
         ask(page, LONG)
-        expect(conversation(page).locator(".entry.ai")).to_contain_text("word-10")
+        expect(answers(page)).to_contain_text("word-10")
         page.watch.requests.clear()
         network.cut()
         expect(page.get_by_text("Connection lost. Reconnecting…")).to_be_visible()
         expect(log(page)).to_contain_text("Connection lost")
         network.mend()
-        expect(conversation(page).locator(".entry.ai .prose")).to_have_text(LONG)
+        expect(answers(page)).to_have_text(LONG)
         ended(page)
         expect(conversation(page).locator(".entry")).to_have_count(2)
         back = [r for r in page.watch.requests if r.method == "GET" and r.url.endswith("/stream")]
@@ -151,7 +151,7 @@ def test_a_question_that_cannot_be_sent_waits_for_the_network_and_is_asked_once(
         ask(page, "after the cut")
         expect(page.get_by_text("Connection lost. Reconnecting…")).to_be_visible()
         network.mend()
-        expect(conversation(page).locator(".entry.ai")).to_have_text(["before", "after the cut"])
+        expect(answers(page)).to_have_text(["before", "after the cut"])
         ended(page)
         assert len(runs(server, page)) == 2
 
@@ -159,26 +159,26 @@ def test_a_question_that_cannot_be_sent_waits_for_the_network_and_is_asked_once(
 def test_escape_stops_an_answer_and_the_thread_goes_on(page: Page, server: InterlockServer) -> None:
     choose(page, "echo")
     ask(page, LONG)
-    expect(conversation(page).locator(".entry.ai")).to_contain_text("word-10")
+    expect(answers(page)).to_contain_text("word-10")
     page.keyboard.press("Escape")
     ended(page)
     expect(page.get_by_text("Stopped before repeat")).to_be_visible()
-    expect(conversation(page).locator(".entry.ai")).to_contain_text("word-10")
+    expect(answers(page)).to_contain_text("word-10")
     assert [run["status"] for run in runs(server, page)] == ["interrupted"]
     expect(log(page)).to_contain_text("Stopped.")
     ask(page, "and now?")
-    expect(conversation(page).locator(".entry.ai").last).to_have_text("and now?")
+    expect(answers(page).last).to_have_text("and now?")
     ended(page)
 
 
 def test_the_stop_button_stops(page: Page, server: InterlockServer) -> None:
     choose(page, "echo")
     ask(page, LONG)
-    expect(conversation(page).locator(".entry.ai")).to_contain_text("word-3")
+    expect(answers(page)).to_contain_text("word-3")
     press(page, "Stop")
     ended(page)
     press(page, "Continue")
-    expect(conversation(page).locator(".entry.ai .prose")).to_have_text(LONG)
+    expect(answers(page)).to_have_text(LONG)
     assert sorted(run["status"] for run in runs(server, page)) == ["interrupted", "success"]
 
 
@@ -192,7 +192,7 @@ def test_a_failure_says_what_happened_and_the_last_step_can_run_again(page: Page
     page.reload()
     expect(failed).to_be_visible()
     press(page, "Run the last step again")
-    expect(conversation(page).locator(".entry.ai")).to_have_text("good morning")
+    expect(answers(page)).to_have_text("good morning")
     expect(failed).to_have_count(0)
 
 
@@ -207,7 +207,7 @@ def test_a_busy_thread_gives_the_question_back(page: Page, server: InterlockServ
     )
     ask(page, "me too")
     expect(page.get_by_role("region", name="The thread is busy")).to_be_visible()
-    expect(conversation(page).locator(".entry.ai").last).to_have_text(LONG)
+    expect(answers(page).last).to_have_text(LONG)
     ended(page)
     expect(page.get_by_label("Message")).to_have_value("me too")
 
@@ -215,13 +215,17 @@ def test_a_busy_thread_gives_the_question_back(page: Page, server: InterlockServ
 def test_hostile_output_of_a_model_is_inert(page: Page, server: InterlockServer) -> None:
     choose(page, "echo")
     ask(page, HOSTILE)
-    answer = conversation(page).locator(".entry.ai")
+    answer = answers(page)
     expect(answer).to_contain_text("deep")
     ended(page)
     assert page.evaluate("window.hacked") is None
     assert answer.locator("script, img, iframe, style, svg").count() == 0
     targets = answer.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
-    assert targets == ["https://evil.example/pixel.png", "https://good.example/x"]
+    assert targets == [
+        "https://evil.example/pixel.png",
+        "https://good.example/x",
+        "https://evil.example",
+    ]
     rels = answer.locator("a").evaluate_all("links => links.map(link => link.rel)")
     assert all("noopener" in rel for rel in rels)
     expect(answer).to_contain_text("<script>window.hacked = 1</script>")
@@ -233,7 +237,7 @@ def test_an_answer_is_shown_as_the_markdown_it_is(page: Page) -> None:
     choose(page, "echo")
     ask(page, text)
     ended(page)
-    answer = conversation(page).locator(".entry.ai .prose")
+    answer = answers(page)
     expect(answer.get_by_role("heading", name="Title")).to_be_visible()
     expect(answer.locator("ol > li")).to_have_count(2)
     expect(answer.locator("ol > li strong")).to_have_text("two")
@@ -247,7 +251,7 @@ def test_an_answer_is_shown_as_the_markdown_it_is(page: Page) -> None:
 def test_screen_readers_are_told_whole_messages_not_tokens(page: Page) -> None:
     choose(page, "echo")
     ask(page, LONG)
-    expect(conversation(page).locator(".entry.ai")).to_contain_text("word-30")
+    expect(answers(page)).to_contain_text("word-30")
     assert "word-0" not in log(page).inner_text()
     ended(page)
     expect(log(page).locator("p")).to_have_text([LONG])

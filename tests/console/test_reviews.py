@@ -8,7 +8,7 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from ..conftest import InterlockServer
-from .acts import ask, card, choose, conversation, ended, log, press, thread_id
+from .acts import answers, ask, card, choose, conversation, ended, log, press, thread_id
 from .conftest import OpenPage, Rows
 
 NEEDED = "Your decision is needed"
@@ -111,7 +111,7 @@ def test_the_second_of_two_people_hears_that_it_is_decided(open_page: OpenPage, 
     ended(first)
     second.watch.expected += ["409"]
     second.get_by_role("button", name="Approve").click()
-    expect(second.get_by_text("This was already decided")).to_be_visible()
+    expect(conversation(second).get_by_text("This was already decided")).to_be_visible()
     expect(card(second, NEEDED)).to_have_count(0)
     assert refunds(rows, "A-1005") == [300]
 
@@ -127,7 +127,7 @@ def test_several_calls_are_decided_one_by_one_and_sent_together(page: Page) -> N
     question.get_by_role("button", name="Reject", exact=True).click()
     expect(question).to_contain_text("Approved.")
     send.click()
-    expect(conversation(page).locator(".entry.ai")).to_have_text("Decided: approve, reject.")
+    expect(answers(page)).to_have_text("Decided: approve, reject.")
 
 
 def test_a_question_in_a_graphs_own_words_is_answered_in_text_or_json(page: Page) -> None:
@@ -137,7 +137,7 @@ def test_a_question_in_a_graphs_own_words_is_answered_in_text_or_json(page: Page
     expect(question.get_by_role("row", name="question Which team takes this case?")).to_be_visible()
     question.get_by_label("Your answer").fill("billing")
     question.get_by_role("button", name="Answer").click()
-    expect(conversation(page).locator(".entry.ai")).to_have_text("It goes to 'billing'.")
+    expect(answers(page)).to_have_text("It goes to 'billing'.")
     ended(page)
 
     page.goto(page.url.split("#")[0] + "#/")
@@ -145,7 +145,7 @@ def test_a_question_in_a_graphs_own_words_is_answered_in_text_or_json(page: Page
     question.get_by_label("The answer is JSON").check()
     question.get_by_label("Your answer, as JSON").fill('["billing", 2]')
     question.get_by_role("button", name="Answer").click()
-    expect(conversation(page).locator(".entry.ai")).to_have_text("It goes to ['billing', 2].")
+    expect(answers(page)).to_have_text("It goes to ['billing', 2].")
 
 
 def test_a_run_that_paused_at_its_limit_goes_on_with_more(page: Page) -> None:
@@ -153,17 +153,17 @@ def test_a_run_that_paused_at_its_limit_goes_on_with_more(page: Page) -> None:
     ask(page, "Walk")
     paused = card(page, "Paused at its limit")
     expect(paused).to_be_visible()
-    expect(conversation(page).locator(".entry.ai")).to_have_text(["Step 1 of 4.", "Step 2 of 4."])
+    expect(answers(page)).to_have_text(["Step 1 of 4.", "Step 2 of 4."])
     amount = paused.get_by_label("Continue with")
     amount.fill("0")
     expect(paused.get_by_role("button", name="Continue")).to_be_disabled()
     amount.fill("1")
     press(page, "Continue")
-    expect(conversation(page).locator(".entry.ai").last).to_have_text("Step 3 of 4.")
+    expect(answers(page).last).to_have_text("Step 3 of 4.")
     ended(page)
     expect(paused).to_be_visible()
     press(page, "Continue")
-    expect(conversation(page).locator(".entry.ai").last).to_have_text("Step 4 of 4.")
+    expect(answers(page).last).to_have_text("Step 4 of 4.")
     ended(page)
     expect(paused).to_have_count(0)
 
@@ -175,7 +175,7 @@ def test_a_run_that_paused_at_its_limit_can_stay_stopped(page: Page) -> None:
     press(page, "Stop here")
     ended(page)
     expect(card(page, "Paused at its limit")).to_have_count(0)
-    expect(conversation(page).locator(".entry.ai")).to_have_count(2)
+    expect(answers(page)).to_have_count(2)
 
 
 def test_a_waiting_question_survives_a_reload(page: Page) -> None:

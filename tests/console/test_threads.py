@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from ..acceptance.servers import prepare, running
 from ..conftest import InterlockServer
-from .acts import ask, choose, conversation, ended, press
+from .acts import answers, ask, choose, ended, press
 from .conftest import PROJECT, OpenPage
 
 KEY = "a key for the tests of the console"
@@ -104,7 +104,7 @@ def test_another_thread_is_opened_from_the_list(page: Page) -> None:
     ended(page)
     page.get_by_role("link", name=re.compile("^first")).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("first")
-    expect(conversation(page).locator(".entry.ai")).to_have_text("first")
+    expect(answers(page)).to_have_text("first")
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("second")
 
@@ -132,12 +132,13 @@ def test_a_server_with_keys_asks_for_one_and_the_tab_keeps_it(
     expect(page.get_by_role("heading", level=1)).to_have_text("This server asks for an API key")
     page.get_by_label("API key").fill("wrong")
     press(page, "Use this key")
+    expect(page.get_by_role("alert")).to_have_text("The server did not accept the key you gave.")
     expect(page.get_by_label("API key")).to_have_value("")
     page.get_by_label("API key").fill(KEY)
     press(page, "Use this key")
     choose(page, "echo")
     ask(page, "let me in")
-    expect(conversation(page).locator(".entry.ai")).to_have_text("let me in")
+    expect(answers(page)).to_have_text("let me in")
     page.reload()
-    expect(conversation(page).locator(".entry.ai")).to_have_text("let me in")
+    expect(answers(page)).to_have_text("let me in")
     assert page.evaluate("localStorage.length") == 0

@@ -1,6 +1,6 @@
 // @ts-check
 import { html, useState } from "../html.js";
-import { setApiKey } from "../wire.js";
+import { apiKey, setApiKey } from "../wire.js";
 
 /** @param {{ onKey: () => void }} props */
 export function ApiKey({ onKey }) {
@@ -13,6 +13,7 @@ export function ApiKey({ onKey }) {
   return html`<main class="alone">
     <h1>This server asks for an API key</h1>
     <p>The key stays in this tab and is forgotten when you close it.</p>
+    ${apiKey() ? html`<p class="field-problem" role="alert">The server did not accept the key you gave.</p>` : null}
     <form onSubmit=${submit}>
       <label for="key">API key</label>
       <input id="key" type="password" autocomplete="off" required value=${key}

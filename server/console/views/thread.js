@@ -1,5 +1,5 @@
 // @ts-check
-import { html, useEffect, useMemo } from "../html.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef } from "../html.js";
 import { href } from "../routes.js";
 import { useStore } from "../store.js";
 import { entries, textOf } from "../transcript.js";
@@ -29,6 +29,7 @@ export function Thread({ conversation, list }) {
   useEffect(() => void (thread && list.refresh()), [phase === "ready", thread?.updated_at]);
   useEffect(() => void (document.title = title ? `${title} · Interlock` : "Interlock"), [title]);
   useEscape(() => conversation.stop());
+  useKeptFocus();
 
   if (phase === "missing") return html`<${Missing} />`;
   return html`
@@ -41,7 +42,7 @@ export function Thread({ conversation, list }) {
     <${Transcript} entries=${shown} running=${running} waiting=${waiting} who=${thread?.metadata?.graph_id ?? "Assistant"}
       pinned=${reviews[0]?.id ?? null}>
       <${OtherValues} values=${values} alone=${!messages.length && !running} />
-      ${notice ? html`<p class="note" role="status">${notice}</p>` : null}
+      ${notice ? html`<p class="note">${notice}</p>` : null}
       ${problem ? html`<${ProblemNote} problem=${problem} ...${remedy(conversation, problem)} />` : null}
       ${reviews.map((review) => html`<${CARDS[review.kind]} key=${review.id} review=${review} disabled=${running}
         onResume=${(/** @type {Record<string, unknown>} */ resume) => conversation.resume(resume)} />`)}
@@ -125,6 +126,20 @@ function Missing() {
     <h1 tabindex="-1">This thread does not exist</h1>
     <p>It may have been deleted. <a href=${href.new}>Start a new thread</a> or choose another.</p>
   </div>`;
+}
+
+/** When the button that was just pressed is gone, the focus stays in the conversation, not on the page's top. */
+function useKeptFocus() {
+  const last = useRef(/** @type {Element | null} */ (null));
+  useEffect(() => {
+    const moved = (/** @type {FocusEvent} */ event) => void (last.current = /** @type {Element} */ (event.target));
+    addEventListener("focusin", moved);
+    return () => removeEventListener("focusin", moved);
+  }, []);
+  useLayoutEffect(() => {
+    if (document.activeElement !== document.body || !last.current || last.current.isConnected) return;
+    /** @type {HTMLElement | null} */ (document.querySelector(".scroller"))?.focus();
+  });
 }
 
 /** @param {() => void} act */

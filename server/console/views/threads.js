@@ -40,8 +40,9 @@ export function Threads({ list, current, isPage }) {
         ${SHOWN.map(([value, word]) => html`<option value=${value}>${word}</option>`)}
       </select>
     </div>
-    ${(refused ?? problem) && html`<${ProblemNote} problem=${refused ?? problem} action="Try again"
-      onAction=${() => list.refresh().then(() => setRefused(null))} />`}
+    ${threads && problem && !refused ? html`<p class="empty">This list may be out of date.</p>` : null}
+    ${refused || (problem && !threads) ? html`<${ProblemNote} problem=${refused ?? problem} action="Try again"
+      onAction=${() => list.refresh().then(() => setRefused(null))} />` : null}
     ${threads && !threads.length ? html`<p class="empty">${status ? "None right now." : "No threads yet."}</p>` : null}
     <ul class="thread-list">
       ${(threads ?? []).map((thread) => html`<${ThreadRow} key=${thread.thread_id} thread=${thread}
