@@ -53,11 +53,15 @@ async def open_resources(
                 owned.create_task(wakeups.run(), name="wakeups"),
                 owned.create_task(event_log.run(), name="event-log"),
             ]
+            failure: BaseException | None = None
             try:
                 yield Resources(settings, database, wakeups, event_log, hub, catalog, gateway)
-            finally:
-                for task in housekeeping:
-                    task.cancel()
+            except BaseException as error:  # noqa: BLE001 - raised again below, not wrapped by the group
+                failure = error
+            for task in housekeeping:
+                task.cancel()
+        if failure is not None:
+            raise failure
 
 
 def _gateway(settings: Settings, database: Database) -> Gateway:

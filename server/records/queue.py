@@ -316,6 +316,7 @@ async def settle_thread(
             "thread_id": thread_id,
             "fences": int(new_writer),
             "settled_status": settlement.status,
+            "values": settlement.values,
             "interrupts": jsonb(dict(settlement.interrupts)),
             "error": None if settlement.error is None else jsonb(settlement.error),
             "exact": settlement.exact,

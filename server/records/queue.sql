@@ -298,6 +298,7 @@ RETURNING *
 UPDATE interlock.threads SET
     fence = fence + %(fences)s,
     settled_status = %(settled_status)s,
+    values = coalesce(%(values)s::jsonb, values),
     interrupts = %(interrupts)s,
     error = %(error)s,
     exact = %(exact)s,

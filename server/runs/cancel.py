@@ -10,16 +10,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+import structlog
+
 from ...checkpoints.database import Connection
 from ...checkpoints.thread_rows import delete_runs_in
 from ...tools.policy.permissions import Principal
 from ..domain import INFLIGHT, CancelAction, Run, RunStatus, Thread
-from ..errors import NotFound
+from ..encoding import encode
+from ..errors import NotFound, ServerError
 from ..records import event_log, queue
-from .lifecycle import ended_event, rest
+from . import state
+from .lifecycle import ended_event, rest, shown
 
 if TYPE_CHECKING:
     from ..resources import Resources
+
+log = structlog.get_logger(__name__)
 
 _ERROR = {"interrupt": "UserInterrupt", "rollback": "UserRollback"}
 _REASON = "{action} requested via POST /threads/{{thread_id}}/runs/{{run_id}}/cancel"
@@ -139,7 +145,32 @@ async def _stop(
         if all(run.temporary for run in inflight) and len(chosen) == len(inflight):
             await queue.delete_temporary_thread(connection, **identity)
     resources.event_log.woken(principal.tenant, thread_id)
+    if action == "interrupt" and any(run.status == "running" for run in chosen):
+        await _show_state(resources, principal, thread_id, fence=thread.fence + 1)
     return len(chosen)
+
+
+async def _show_state(resources: Resources, principal: Principal, thread_id: UUID, *, fence: int) -> None:
+    """Let a thread show the state in which its run was stopped: the worker is shut out and cannot."""
+    try:
+        left = await state.read(resources, principal, thread_id=thread_id)
+    except NotFound:
+        return  # a stateless run took its thread along
+    except ServerError as error:
+        log.warning("state_not_shown", thread_id=str(thread_id), error=error.message)
+        return
+    if left["checkpoint"] is None:
+        return
+    interrupts = {task["id"]: task["interrupts"] for task in left["tasks"] if task["interrupts"]}
+    identity: dict[str, Any] = {"tenant_id": principal.tenant, "thread_id": thread_id}
+    async with resources.database.transaction() as connection:
+        thread = await queue.lock_thread(connection, **identity)
+        if thread is None or thread.fence != fence:
+            return  # the next run is on its way, and will tell
+        settlement = shown(
+            thread.status, values=encode(left["values"]), interrupts=interrupts, error=thread.error
+        )
+        await queue.settle_thread(connection, **identity, settlement=settlement, new_writer=False)
 
 
 async def _interrupt(

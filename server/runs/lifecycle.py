@@ -235,18 +235,29 @@ def rest(
 
 
 def _settlement(outcome: Finished, interrupts: Mapping[str, Any]) -> queue.Settlement:
-    parts = {b"interrupts": encode(interrupts), b"error": encode(outcome.error)}
-    shown, exact = storable(_object(parts))
-    values = outcome.values
+    status = settled_status(outcome.status, waits=bool(outcome.next or interrupts))
+    return shown(status, values=outcome.values, interrupts=interrupts, error=outcome.error)
+
+
+def shown(
+    status: ThreadStatus,
+    *,
+    values: bytes | None,
+    interrupts: Mapping[str, Any],
+    error: dict[str, str] | None,
+) -> queue.Settlement:
+    """A thread at rest; `values` is the state as JSON text, None to keep what is shown."""
+    parts = {b"interrupts": encode(interrupts), b"error": encode(error)}
+    safe, exact = storable(_object(parts))
     # The state may be large: it is parsed only when jsonb cannot hold it as it is.
     if values is not None and (exact is not None or b"\\u0000" in values):
-        safe, _ = storable(values)
-        exact, values = _object({**parts, b"values": values}), orjson.dumps(safe)
+        safe_values, _ = storable(values)
+        exact, values = _object({**parts, b"values": values}), orjson.dumps(safe_values)
     return queue.Settlement(
-        status=settled_status(outcome.status, waits=bool(outcome.next or interrupts)),
+        status=status,
         values=None if values is None else values.decode(),
-        interrupts=shown["interrupts"],
-        error=shown["error"],
+        interrupts=safe["interrupts"],
+        error=safe["error"],
         exact=exact,
     )
 

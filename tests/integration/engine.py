@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
@@ -20,6 +21,7 @@ from interlock.server.runs.admission import RunRequest, admit
 from interlock.server.runs.catalog import Catalog, load_catalog
 from interlock.server.runs.project import load_project
 from interlock.server.settings import DatabaseSettings, Settings, WorkerSettings
+from interlock.server.worker.loop import Worker
 from interlock.tools.policy.permissions import Principal
 
 ANN = Principal(tenant="acme", subject="ann", roles=frozenset({"admin"}))
@@ -38,6 +40,21 @@ async def opened(
     settings = Settings(database=DatabaseSettings(url=url), worker=WorkerSettings(**(worker or {})))
     async with open_resources(settings, hub=hub or Hub(), catalog=catalog()) as resources:
         yield resources
+
+
+@asynccontextmanager
+async def working(url: str, **settings: Any) -> AsyncIterator[tuple[Worker, Resources]]:
+    """A worker with its own resources, drained at the end."""
+    settings = {"poll_s": 0.2, "lease_s": 3, "drain_grace_s": 5} | settings
+    async with opened(url, worker=settings) as resources, asyncio.TaskGroup() as group:
+        worker = Worker(resources)
+        group.create_task(worker.run())
+        async with asyncio.timeout(20):
+            await worker.ready.wait()
+        try:
+            yield worker, resources
+        finally:
+            worker.request_drain()
 
 
 async def make_thread(resources: Resources, *, principal: Principal = ANN) -> UUID:

@@ -14,10 +14,10 @@ from interlock.server.domain import CancelAction
 from interlock.server.errors import NotFound
 from interlock.server.records.event_log import NewEvent
 from interlock.server.resources import Resources
-from interlock.server.runs import cancel, lifecycle
+from interlock.server.runs import cancel, lifecycle, state
 from interlock.server.runs.lifecycle import Finished
 
-from .engine import ANN, claimed, current, events_of, opened, start, thread_of, told
+from .engine import ANN, claimed, current, events_of, opened, start, thread_of, told, working
 
 Until = Callable[..., Awaitable[Any]]
 ACTIONS: list[CancelAction] = ["interrupt", "rollback"]
@@ -70,6 +70,27 @@ async def test_a_running_run_ends_at_once_and_its_worker_is_shut_out(resources: 
     with pytest.raises(FenceLost):
         await lifecycle.finish(resources, run, Finished(status="success"))
     assert told(await events_of(resources, run.thread_id))[-1] == ("run.ended", "interrupted")
+
+
+async def test_the_thread_shows_the_state_in_which_its_run_was_stopped(
+    database_url: str, until: Until
+) -> None:
+    async with working(database_url) as (_, resources):
+        run = await start(resources, "slow", input={"steps": 100, "seconds": 0.05})
+
+        async def two_steps_are_done() -> bool:
+            left = await state.read(resources, ANN, thread_id=run.thread_id)
+            return len(left["values"].get("done", [])) >= 2
+
+        await until(two_steps_are_done)
+        await stop(resources, run)
+        thread = await thread_of(resources, run)
+        left = await state.read(resources, ANN, thread_id=run.thread_id)
+    assert thread is not None
+    assert thread.status == "interrupted"
+    assert thread.error is not None
+    assert thread.values == left["values"]
+    assert left["next"] == ["step"]
 
 
 @pytest.mark.parametrize("running", [False, True])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +18,12 @@ from interlock.server.domain import Run
 from interlock.server.records import queue
 from interlock.server.resources import Resources
 from interlock.server.runs import cancel
-from interlock.server.worker.loop import Worker
 
-from .engine import ANN, current, events_of, make_thread, opened, start, thread_of, told
+from .engine import ANN, current, events_of, make_thread, opened, start, thread_of, told, working
 
 Until = Callable[..., Awaitable[Any]]
 
 TRACE: dict[str, Any] = {"trace": []}
-
-
-@asynccontextmanager
-async def working(url: str, **settings: Any) -> AsyncIterator[tuple[Worker, Resources]]:
-    """A worker with its own resources, drained at the end."""
-    settings = {"poll_s": 0.2, "lease_s": 3, "drain_grace_s": 5} | settings
-    async with opened(url, worker=settings) as resources, asyncio.TaskGroup() as group:
-        worker = Worker(resources)
-        group.create_task(worker.run())
-        async with asyncio.timeout(20):
-            await worker.ready.wait()
-        try:
-            yield worker, resources
-        finally:
-            worker.request_drain()
 
 
 @pytest.fixture
