@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 from uuid import UUID
 
 from starlette.responses import Response
@@ -127,17 +128,30 @@ async def _answer(caller: Caller, run: Run) -> bytes:
     if came_to.values is not None:
         return came_to.values
     try:
-        found = await state.read(
-            caller.resources,
-            caller.principal,
-            thread_id=run.thread_id,
-            place=Place(checkpoint_id=came_to.checkpoint_id),
-        )
+        found = await _last_state(caller, run, came_to.checkpoint_id)
     except NotFound:
         # A stateless run that ended before its first step: its thread is gone, and never had a state.
         return b"{}"
+    if not isinstance(found["values"], dict):
+        return encode(found["values"])
     pending = {"__interrupt__": found["interrupts"]} if found["interrupts"] else {}
-    return encode({**found["values"], **pending} if isinstance(found["values"], dict) else found["values"])
+    return encode({**found["values"], **pending})
+
+
+async def _last_state(caller: Caller, run: Run, checkpoint_id: str | None) -> Mapping[str, Any]:
+    """The state that a run left when its events do not tell: its own last one, else the thread's."""
+    if checkpoint_id is None:
+        own = await state.history(
+            caller.resources,
+            caller.principal,
+            thread_id=run.thread_id,
+            limit=1,
+            metadata={"run_id": str(run.run_id)},
+        )
+        if own:
+            return own[0]
+    place = Place(checkpoint_id=checkpoint_id)
+    return await state.read(caller.resources, caller.principal, thread_id=run.thread_id, place=place)
 
 
 async def _gone() -> AsyncIterator[bytes]:

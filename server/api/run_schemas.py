@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ..domain import Durability, MultitaskStrategy
 from ..runs.admission import RunRequest
-from .schemas import AnyPlace, Body, CommandBody, JsonObject, Name, Text
+from .schemas import Body, CommandBody, Identifier, JsonObject, PlaceBody, Text
 
 StreamMode = Literal[
     "values",
@@ -60,7 +60,7 @@ class RunCreate(Body):
         {"feedback_keys", "langsmith_tracer", "strict_resume"}
     )
 
-    assistant_id: Name
+    assistant_id: Identifier
     """A UUID, or the name of a graph."""
     input: Any = None
     """Null continues from the checkpoint."""
@@ -69,7 +69,7 @@ class RunCreate(Body):
     metadata: JsonObject = Field(default_factory=dict)
     config: RunConfig = RunConfig()
     context: dict[str, Any] | None = None
-    checkpoint: AnyPlace | None = None
+    checkpoint: PlaceBody | None = None
     checkpoint_id: Text | None = None
     interrupt_before: Nodes | None = None
     interrupt_after: Nodes | None = None

@@ -82,7 +82,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 Text = Annotated[str, AfterValidator(storable)]
-Name = Annotated[Text, Field(min_length=1, max_length=255)]
+Identifier = Annotated[Text, Field(min_length=1, max_length=255)]
+Name = Annotated[Text, Field(min_length=1, max_length=100_000)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(storable)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 Offset = Annotated[int, Field(ge=0, le=2**62)]
@@ -117,7 +118,7 @@ AssistantField = Literal[
 class AssistantCreate(Body):
     """A new assistant."""
 
-    graph_id: Name
+    graph_id: Identifier
     assistant_id: UUID | None = None
     config: JsonObject = Field(default_factory=dict)
     context: JsonObject = Field(default_factory=dict)
@@ -132,7 +133,7 @@ class AssistantPatch(Body):
 
     null_is_absent: ClassVar[bool] = False
 
-    graph_id: Name | None = None
+    graph_id: Identifier | None = None
     config: JsonObject | None = None
     context: JsonObject | None = None
     metadata: JsonObject | None = None
@@ -197,7 +198,9 @@ ThreadField = Literal[
 
 
 class CommandBody(Body):
-    """What re-enters a thread."""
+    """What re-enters a thread. Another key would be an order that nobody follows."""
+
+    model_config = ConfigDict(extra="forbid")
 
     resume: Any = None
     update: dict[str, Any] | list[Any] | None = None
@@ -210,7 +213,7 @@ class SuperstepUpdate(Body):
 
     values: Any = None
     command: CommandBody | None = None
-    as_node: Name
+    as_node: Identifier
 
     def update(self) -> Update:
         """As the rules of state take it."""
@@ -296,21 +299,26 @@ class CheckpointPlace(Body):
 
 
 def _unwrapped(value: Any) -> Any:
-    # Clients name a place as an id, as a checkpoint, or as a config with one inside.
-    if isinstance(value, str):
-        return {"checkpoint_id": value}
     if isinstance(value, dict) and isinstance(value.get("configurable"), dict):
         return value["configurable"]
     return value
 
 
-AnyPlace = Annotated[CheckpointPlace, BeforeValidator(_unwrapped)]
+def _named(value: Any) -> Any:
+    return {"checkpoint_id": value} if isinstance(value, str) else value
+
+
+PlaceBody = Annotated[CheckpointPlace, BeforeValidator(_unwrapped)]
+"""A place as a state shows it, or as a config with one inside."""
+
+PlaceOrId = Annotated[PlaceBody, BeforeValidator(_named)]
+"""A place, or only the id of a checkpoint."""
 
 
 class StateRead(Body):
     """Which state of a thread."""
 
-    checkpoint: AnyPlace = CheckpointPlace()
+    checkpoint: PlaceBody = CheckpointPlace()
     subgraphs: bool = False
     select: list[str] | None = None
 
@@ -320,7 +328,7 @@ class StateWrite(Body):
 
     values: Any = None
     as_node: Text | None = None
-    checkpoint: AnyPlace | None = None
+    checkpoint: PlaceBody | None = None
     checkpoint_id: Text | None = None
 
     def place(self) -> Place:
@@ -333,8 +341,8 @@ class HistorySearch(Body):
     """Which states of a thread."""
 
     limit: Limit = 1
-    before: AnyPlace | None = None
+    before: PlaceOrId | None = None
     metadata: MetadataFilter = None
-    checkpoint: AnyPlace = CheckpointPlace()
+    checkpoint: PlaceBody = CheckpointPlace()
     """The sub-graph whose states are wanted, by `checkpoint_ns`."""
     select: list[str] | None = None
