@@ -198,9 +198,7 @@ ThreadField = Literal[
 
 
 class CommandBody(Body):
-    """What re-enters a thread. Another key would be an order that nobody follows."""
-
-    model_config = ConfigDict(extra="forbid")
+    """What re-enters a thread."""
 
     resume: Any = None
     update: dict[str, Any] | list[Any] | None = None

@@ -369,12 +369,10 @@ async def test_fields_that_mean_nothing_here_are_named_in_a_warning(http: httpx.
     warning = answer.headers["x-interlock-warning"]
     for name in ("feedback_keys", "langsmith_tracer", "zz"):
         assert name in warning
-    inside = {**body, "config": {"max_concurrency": 2}}
+    inside = {**body, "command": {"reusme": 1}, "config": {"max_concurrency": 2}}
     answer = await http.post(f"{path}/runs", json=inside)
+    assert "command.reusme" in answer.headers["x-interlock-warning"]
     assert "max_concurrency" not in answer.headers["x-interlock-warning"]
-    refused = await http.post(f"{path}/runs", json={**body, "command": {"reusme": 1}})
-    assert refused.status_code == 422
-    assert "command.reusme" in refused.json()["detail"]
 
 
 async def test_a_pending_run_can_be_joined_and_is_told_when_it_is_cancelled(http: httpx.AsyncClient) -> None:
