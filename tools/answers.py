@@ -154,6 +154,16 @@ def ending(call: CheckedCall, error: Exception, *, deadline_s: float | None) -> 
             return None
 
 
+def interrupted(call: CheckedCall) -> Ending:
+    """The tool itself asks somebody: LangGraph runs it again from its start."""
+    return _ended(call, "", "waiting", "the tool interrupted the graph", state="failed")
+
+
+def raised(call: CheckedCall, error: Exception) -> Ending:
+    """The tool raised, and what that means is for the graph to say."""
+    return _ended(call, "", "failed", f"{type(error).__name__}: {error}", state="failed")
+
+
 def _ended(
     call: CheckedCall,
     text: str,

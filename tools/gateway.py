@@ -21,7 +21,18 @@ from langgraph.errors import GraphBubbleUp
 
 from ..checkpoints.database import Connection, Database
 from . import audit
-from .answers import Ending, decided, ending, message, outcome_question, refusal, tool_question, with_notice
+from .answers import (
+    Ending,
+    decided,
+    ending,
+    interrupted,
+    message,
+    outcome_question,
+    raised,
+    refusal,
+    tool_question,
+    with_notice,
+)
 from .audit import Attempt
 from .checks import CallRequest, CheckedCall, Checks, GatewayOptions, Refused
 from .context import RunScope, ToolContext, executing, tool_context
@@ -31,7 +42,7 @@ from .ledger import Ledger, LedgerEntry, LedgerState, ToolResult
 from .policy.budget import Meter
 from .policy.cedar import Policies
 from .policy.permissions import Principal
-from .policy.review import Review, ReviewPending, ReviewRecords
+from .policy.review import Review, ReviewPending, ReviewRecords, ReviewRequest
 from .registry import Registry
 from .results import prepared
 from .tool import DeclaredTool
@@ -160,6 +171,8 @@ class Gateway:
 
     async def _admit(self, call: CheckedCall, caller: Caller) -> _Admission:
         question = tool_question(call)
+        if not call.needs_review and (plain := await self._claim_unasked(call, caller, question)):
+            return plain
         async with self._database.transaction() as connection:
             # A stored question comes before today's policy: its answer holds even if the policy, asked
             # again, would no longer want one.
@@ -183,6 +196,23 @@ class Gateway:
                 )
         return _Waiting(review)
 
+    async def _claim_unasked(
+        self, call: CheckedCall, caller: Caller, question: ReviewRequest
+    ) -> _Claimed | _Executing | None:
+        """The common case in one statement: nobody was asked, and the call was never made."""
+        if ended := self._executing.get(call.key.idempotency_key):
+            return _Executing(ended)
+        async with self._database.connection() as connection:
+            claim = await self._ledger.begin(
+                connection, call.key, again=_repeatable(call), unless_asked=question.review_id
+            )
+            if claim.asked or claim.before is not None:
+                return None
+            if limit := caller.meter.take_tool_call():
+                await self._ledger.settle(connection, call.key, claim.start_id, state="failed", result=None)
+                raise BudgetReached(limit)
+        return _Claimed(call, claim.start_id, None)
+
     async def _follow(
         self, connection: Connection, review: Review, call: CheckedCall, caller: Caller
     ) -> _Admission:
@@ -205,15 +235,15 @@ class Gateway:
         self, connection: Connection, call: CheckedCall, caller: Caller, *, review: Review | None = None
     ) -> _Admission:
         """Take the call for ourselves, unless it was made before; only a call that is made is paid for."""
-        repeatable = call.spec.idempotent or call.spec.effect == "read"
-        entry, start_id = await self._ledger.begin(connection, call.key, again=repeatable)
+        if ended := self._executing.get(call.key.idempotency_key):
+            return _Executing(ended)
+        claim = await self._ledger.begin(connection, call.key, again=_repeatable(call))
+        entry = claim.before
         if entry is None:
             _pay(caller)
-            return _Claimed(call, start_id, review)
+            return _Claimed(call, claim.start_id, review)
         if entry.state == "succeeded":
             return await self._replay(connection, call, entry)
-        if (ended := self._executing.get(call.key.idempotency_key)) is not None:
-            return _Executing(ended)
         # Cut off before: the effect may have happened, so a person says what became of it.
         asked, new = await self._reviews.ask(connection, outcome_question(call, entry))
         if new:
@@ -222,15 +252,13 @@ class Gateway:
                 connection,
                 call.passage.attempt(stage="ledger", outcome="unknown", review_id=asked.review_id),
             )
-        if asked.status == "approved":
-            entry, start_id = await self._ledger.begin(connection, call.key, again=True)
-            if entry is None:
-                _pay(caller)
-                return _Claimed(call, start_id, asked)
-            return await self._replay(connection, call, entry)
         if asked.status == "pending":
             return _Waiting(asked)
-        return await self._answer(connection, call, decided(asked, call.request), review=asked)
+        if asked.status != "approved":
+            return await self._answer(connection, call, decided(asked, call.request), review=asked)
+        claim = await self._ledger.begin(connection, call.key, again=True)
+        _pay(caller)
+        return _Claimed(call, claim.start_id, asked)
 
     async def _replay(self, connection: Connection, call: CheckedCall, entry: LedgerEntry) -> _Answered:
         await audit.record(connection, call.passage.attempt(stage="ledger", outcome="replayed"))
@@ -278,13 +306,13 @@ class Gateway:
                 raise context.raised[-1]
         except GraphBubbleUp:
             # The tool itself asks somebody: LangGraph runs it again from its start.
-            await self._settle(claimed, _interrupted(call), started=started)
+            await self._settle(claimed, interrupted(call), started=started)
             raise
         except Exception as error:
             # Whatever a tool raises, its ledger entry and its audit row are written.
             end = ending(call, error, deadline_s=deadline_s if deadline.expired() else None)
             if end is None:
-                await self._settle(claimed, _raised(call, error), started=started)
+                await self._settle(claimed, raised(call, error), started=started)
                 raise
             await self._settle(claimed, end, started=started)
             return end.message
@@ -317,7 +345,12 @@ class Gateway:
                 review_id=review_id,
                 duration_ms=elapsed,
             )
-        async with self._database.transaction() as connection:
+        # One round trip: nothing in it waits for an answer.
+        async with (
+            self._database.connection() as connection,
+            connection.pipeline(),
+            connection.transaction(),
+        ):
             await self._ledger.settle(
                 connection, claimed.call.key, claimed.start_id, state=state, result=result
             )
@@ -357,21 +390,11 @@ class Gateway:
             tool_context.reset(in_context)
 
 
+def _repeatable(call: CheckedCall) -> bool:
+    return call.spec.idempotent or call.spec.effect == "read"
+
+
 def _pay(caller: Caller) -> None:
     # Raised inside the claiming transaction, which takes the claim back.
     if limit := caller.meter.take_tool_call():
         raise BudgetReached(limit)
-
-
-def _interrupted(call: CheckedCall) -> Ending:
-    reason = "the tool interrupted the graph"
-    return Ending(
-        message=message(call.request, reason, "waiting"), stage="execute", outcome="waiting", reason=reason
-    )
-
-
-def _raised(call: CheckedCall, error: Exception) -> Ending:
-    reason = f"{type(error).__name__}: {error}"
-    return Ending(
-        message=message(call.request, reason, "failed"), stage="execute", outcome="failed", reason=reason
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import uuid_utils.compat as uuid
@@ -73,6 +73,17 @@ class LedgerEntry:
         return cls(**{name: row[name] for name in cls.__dataclass_fields__})
 
 
+class Claim(NamedTuple):
+    """What came of claiming a call."""
+
+    start_id: UUID
+    """It is ours to execute under this id, unless one of the following says otherwise."""
+    before: LedgerEntry | None = None
+    """What became of it before."""
+    asked: bool = False
+    """A person was asked about it."""
+
+
 class Ledger:
     """Entries of `interlock.tool_ledger`. Methods take a connection and never commit."""
 
@@ -85,26 +96,31 @@ class Ledger:
         return None if row is None else LedgerEntry.from_row(row)
 
     async def begin(
-        self, connection: Connection, key: CallKey, *, again: bool
-    ) -> tuple[LedgerEntry | None, UUID]:
-        """Claim the call; the entry is None when it is ours to execute, under the returned id.
+        self, connection: Connection, key: CallKey, *, again: bool, unless_asked: UUID | None = None
+    ) -> Claim:
+        """Claim the call, unless it was made before, or a person was asked about it.
 
         Args:
+            connection: in a transaction, or not: it is one statement.
+            key: the call.
             again: also claim a call that was cut off: its tool is idempotent, or a person said so.
+            unless_asked: the review that would have asked.
 
         Raises:
             FenceLost: another worker writes this thread now.
         """
         start_id = uuid.uuid7()
-        row = await (
-            await connection.execute(
-                _QUERIES.begin, {**key.parameters(), "start_id": start_id, "again": again}
-            )
-        ).fetchone()
+        parameters = {
+            **key.parameters(),
+            "start_id": start_id,
+            "again": again,
+            "unless_asked": unless_asked,
+        }
+        row = await (await connection.execute(_QUERIES.begin, parameters)).fetchone()
         if row is None:
-            raise LookupError(f"call {key.tool_call_id!r} was refused as known and is not in the ledger")
+            return Claim(start_id, asked=True)
         entry = LedgerEntry.from_row(row)
-        return (None if entry.start_id == start_id else entry), start_id
+        return Claim(start_id, before=None if entry.start_id == start_id else entry)
 
     async def hold_fence(self, connection: Connection, key: CallKey) -> None:
         """Keep the right to write this thread until the transaction ends.

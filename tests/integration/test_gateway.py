@@ -446,6 +446,23 @@ async def test_a_worker_that_lost_its_thread_starts_no_tool(database: Database) 
         assert ran == []
 
 
+async def test_a_worker_that_loses_its_thread_while_a_tool_runs_records_nothing_more(
+    database: Database,
+) -> None:
+    @tool
+    async def act() -> str:
+        """Act."""
+        await database.execute(b"UPDATE interlock.threads SET fence = fence + 1")
+        return "done"
+
+    async with governed(database, tool_graph(ToolNode([act]), [{"name": "act", "args": {}}])) as thread:
+        with pytest.raises(FenceLost):
+            await thread.ask()
+        assert await thread.trail() == []
+        row = await database.fetch_one(b"SELECT state FROM interlock.tool_ledger")
+        assert row == {"state": "started"}
+
+
 async def test_a_long_result_is_cut_and_says_so(database: Database) -> None:
     @tool
     async def read_book() -> str:
