@@ -1,17 +1,15 @@
 """The checkpoint saver of one thread: bound to it, fenced, in the tables of LangGraph's Postgres saver.
 
-Reading is the stock saver's; writing is ours, one statement a call, which proves the fence.
+Reading is the stock saver's; writing is ours: each statement proves the fence.
 """
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -31,70 +29,19 @@ from langgraph.pregel import Pregel
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
-from .database import Database, jsonb
-from .errors import DatabaseError, DatabaseUnavailable
+from .database import Database
+from .memory import Memory
 from .queries import load_queries
 from .serde import StrictSerializer, UnknownType, json_safe, serializer_of
-from .thread_rows import thread_key
+from .thread_writer import ChannelValue, CheckpointRow, TaskWrite, ThreadWriter, WrongThread, persistently
+
+__all__ = ["ThreadSaver", "WrongThread"]
 
 _queries = load_queries(__file__)
-_RETRY_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0)
-"""Pauses while the database is away; each write can be made twice without harm."""
+
 _LONGEST_INLINE = 2_000
 _PRIVATE = ("__pregel_", "langgraph_auth_")
 """Prefixes of `configurable` that LangGraph would copy into the metadata, where clients see them."""
-
-T = TypeVar("T")
-
-
-class WrongThread(DatabaseError):
-    """A saver was asked for another thread than its own, or to write without a fence."""
-
-
-@dataclass(slots=True, eq=False)
-class _Thread:
-    """What all clones of a saver share: which thread it is, and how its writes stand."""
-
-    database: Database
-    tenant_id: str
-    thread_id: UUID
-    fence: int | None
-    run_id: UUID | None
-    failure: BaseException | None = None
-    under_way: set[asyncio.Future[None]] = field(default_factory=set)
-
-    @property
-    def key(self) -> str:
-        """What the stock tables call `thread_id`."""
-        return thread_key(self.tenant_id, self.thread_id)
-
-    def fail(self, error: BaseException) -> None:
-        self.failure = self.failure or error
-
-    async def write(self, statement: bytes, parameters: Mapping[str, Any], *, last: bool = False) -> None:
-        """Run a fenced write; `last` after all that are under way. A failure poisons the saver."""
-        if last and self.under_way:
-            await asyncio.wait(self.under_way)
-        if self.failure is not None:
-            raise self.failure
-        if self.fence is None:
-            raise WrongThread(f"the saver of thread {self.thread_id} may only read")
-        identity = {
-            "tenant_id": self.tenant_id,
-            "thread_id": self.thread_id,
-            "fence": self.fence,
-            "key": self.key,
-        }
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.under_way.add(done)
-        try:
-            await _persistently(lambda: self.database.execute(statement, {**identity, **parameters}))
-        except DatabaseError as error:
-            self.fail(error)
-            raise
-        finally:
-            self.under_way.discard(done)
-            done.set_result(None)
 
 
 class ThreadSaver(AsyncPostgresSaver):
@@ -115,7 +62,13 @@ class ThreadSaver(AsyncPostgresSaver):
         serde: StrictSerializer | None = None,
     ) -> None:
         super().__init__(cast("Any", database.pool), serde=serde or StrictSerializer())
-        self._thread = _Thread(database, tenant_id, thread_id, fence, run_id)
+        self._database = database
+        self._thread_id = str(thread_id)
+        # Shared by the clones that LangGraph makes of a saver.
+        self._writer = ThreadWriter(
+            database, tenant_id=tenant_id, thread_id=thread_id, fence=fence, run_id=run_id
+        )
+        self._memory = Memory()
 
     def for_graph(self, graph: Pregel) -> ThreadSaver:
         """The same saver, for the types in the schemas of a graph as well."""
@@ -125,30 +78,34 @@ class ThreadSaver(AsyncPostgresSaver):
 
     def poison(self, error: BaseException) -> None:
         """Make every later write raise `error`: somebody else holds the thread now."""
-        self._thread.fail(error)
+        self._writer.fail(error)
 
     async def settle(self) -> None:
         """Wait until everything written so far has committed.
 
         Raises:
-            DatabaseError: one of them has failed.
+            DatabaseError: one of the writes has failed.
         """
-        # A write that was only just handed to the loop begins at its next turn.
-        await asyncio.sleep(0)
-        while under_way := self._thread.under_way:
-            await asyncio.wait(under_way)
-            await asyncio.sleep(0)
-        if isinstance(self._thread.failure, DatabaseError):
-            raise self._thread.failure
+        await self._writer.settle()
 
     async def has_checkpoint_of(self, run_id: UUID) -> bool:
         """Whether a run has already saved a step of its own."""
-        parameters = {"key": self._thread.key, "run_id": str(run_id)}
-        database = self._thread.database
-        return (
-            await _persistently(lambda: database.fetch_one(_queries.run_has_checkpoint, parameters))
-            is not None
-        )
+        parameters = {"key": self._writer.key, "run_id": str(run_id)}
+        row = await persistently(lambda: self._database.fetch_one(_queries.run_has_checkpoint, parameters))
+        return row is not None
+
+    async def preload(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint that the graph will ask for next, and keep it until then.
+
+        What is returned is what the graph gets, so it is not to be changed.
+        """
+        found = await self.aget_tuple(config)
+        self._memory.preloaded = (self._place(config), found)
+        return found
+
+    def serve_head(self) -> None:
+        """From now on answer for the newest checkpoint from memory: the run has ended."""
+        self._memory.serves_head = True
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -166,30 +123,30 @@ class ThreadSaver(AsyncPostgresSaver):
             UnknownType: a channel holds what may not be stored.
         """
         place = self._place(config)
+        ns: str = place["checkpoint_ns"]
         told = get_serializable_checkpoint_metadata(config, metadata)
         public = {key: value for key, value in told.items() if not key.startswith(_PRIVATE)}
         inline, apart = _split(checkpoint["channel_values"])
-        new = [(channel, version) for channel, version in new_versions.items() if channel in apart]
-        values = [self._dumped(channel, apart[channel]) for channel, _ in new]
-        await self._thread.write(
-            _queries.put,
-            {
-                "ns": place["checkpoint_ns"],
-                "checkpoint_id": checkpoint["id"],
-                "parent_id": place.get("checkpoint_id"),
-                "checkpoint": jsonb({**checkpoint, "channel_values": inline}),
-                "metadata": jsonb(json_safe(public)),
-                "channels": [channel for channel, _ in new],
-                "versions": [version for _, version in new],
-                "types": [kind for kind, _ in values],
-                "blobs": [body for _, body in values],
-            },
-            last=True,
+        values = [
+            ChannelValue(
+                place["checkpoint_ns"], channel, str(version), *self._dumped(channel, apart[channel])
+            )
+            for channel, version in new_versions.items()
+            if channel in apart
+        ]
+        row = CheckpointRow(
+            ns=ns,
+            checkpoint_id=checkpoint["id"],
+            parent_id=place.get("checkpoint_id"),
+            checkpoint={**checkpoint, "channel_values": inline},
+            metadata=json_safe(public),
         )
+        self._memory.saved(row, checkpoint)
+        await self._writer.put(row, values)
         return {
             "configurable": {
                 "thread_id": place["thread_id"],
-                "checkpoint_ns": place["checkpoint_ns"],
+                "checkpoint_ns": ns,
                 "checkpoint_id": checkpoint["id"],
             }
         }
@@ -204,40 +161,31 @@ class ThreadSaver(AsyncPostgresSaver):
             UnknownType: it wrote what may not be stored.
         """
         place = self._place(config)
+        at = (place["checkpoint_ns"], place["checkpoint_id"], task_id, task_path)
         try:
-            values = [self._dumped(channel, value) for channel, value in writes]
+            rows = [
+                TaskWrite(*at, WRITES_IDX_MAP.get(channel, idx), channel, *self._dumped(channel, value))
+                for idx, (channel, value) in enumerate(writes)
+            ]
         except UnknownType as error:
             # Pregel looks at the result of this call only at the end of the run.
-            self._thread.fail(error)
+            self._writer.fail(error)
             raise
-        replaceable = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        await self._thread.write(
-            _queries.replace_writes if replaceable else _queries.put_writes,
-            {
-                "ns": place["checkpoint_ns"],
-                "checkpoint_id": place["checkpoint_id"],
-                "task_id": task_id,
-                "task_path": task_path,
-                "run_id": self._thread.run_id,
-                "indexes": [WRITES_IDX_MAP.get(channel, index) for index, (channel, _) in enumerate(writes)],
-                "channels": [channel for channel, _ in writes],
-                "types": [kind for kind, _ in values],
-                "blobs": [body for _, body in values],
-            },
-        )
+        replaces = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        self._memory.written(rows, [value for _, value in writes], replaces=replaces)
+        await self._writer.put_writes(rows, replaces=replaces)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete the checkpoints of the thread this saver is bound to."""
         self._own(thread_id)
-        await self._thread.write(_queries.delete_own, {}, last=True)
+        await self._writer.delete_all()
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Prune the thread this saver is bound to, as the stock saver does."""
         for thread_id in thread_ids:
             self._own(thread_id)
-        if self._thread.fence is None:
-            raise WrongThread(f"the saver of thread {self._thread.thread_id} may only read")
-        await super().aprune([self._thread.key for _ in thread_ids], strategy=strategy)
+        self._writer.check()
+        await super().aprune([self._writer.key for _ in thread_ids], strategy=strategy)
 
     def _dumped(self, channel: str, value: Any) -> tuple[str, bytes]:
         try:
@@ -253,8 +201,11 @@ class ThreadSaver(AsyncPostgresSaver):
         Raises:
             UnknownType: it holds a type that may not be loaded.
         """
+        remembered, found = self._memory.recall(self._place(config))
+        if remembered:
+            return found
         keyed = self._keyed(config)
-        return await _persistently(lambda: super(ThreadSaver, self).aget_tuple(keyed))
+        return await persistently(lambda: super(ThreadSaver, self).aget_tuple(keyed))
 
     async def alist(
         self,
@@ -284,7 +235,7 @@ class ThreadSaver(AsyncPostgresSaver):
         return await super().aget_delta_channel_history(config=self._keyed(config), channels=channels)
 
     async def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:
-        place = {"thread_id": str(self._thread.thread_id), "checkpoint_ns": value["checkpoint_ns"]}
+        place = {"thread_id": self._thread_id, "checkpoint_ns": value["checkpoint_ns"]}
         parent_id = value["parent_checkpoint_id"]
         stored = value["checkpoint"]
         values = {
@@ -315,7 +266,7 @@ class ThreadSaver(AsyncPostgresSaver):
         if pipeline:
             raise WrongThread("a write that proves no fence is not made")
         async with (
-            self._thread.database.connection() as connection,
+            self._database.connection() as connection,
             connection.cursor(binary=True, row_factory=dict_row) as cursor,
         ):
             yield cursor
@@ -323,8 +274,8 @@ class ThreadSaver(AsyncPostgresSaver):
     # --- binding -------------------------------------------------------------------------------
 
     def _own(self, thread_id: object) -> None:
-        if str(thread_id) != str(self._thread.thread_id):
-            raise WrongThread(f"the saver of thread {self._thread.thread_id} was asked for {thread_id!r}")
+        if str(thread_id) != self._thread_id:
+            raise WrongThread(f"the saver of thread {self._thread_id} was asked for {thread_id!r}")
 
     def _place(self, config: RunnableConfig) -> dict[str, Any]:
         place = {"checkpoint_ns": "", **config.get("configurable", {})}
@@ -334,16 +285,7 @@ class ThreadSaver(AsyncPostgresSaver):
     def _keyed(self, config: RunnableConfig) -> RunnableConfig:
         """The config as the stock methods need it, with the key of the tables."""
         place = self._place(config)
-        return {**config, "configurable": {**place, "thread_id": self._thread.key}}
-
-
-async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
-    for pause in _RETRY_S:
-        try:
-            return await call()
-        except DatabaseUnavailable:
-            await asyncio.sleep(pause)
-    return await call()
+        return {**config, "configurable": {**place, "thread_id": self._writer.key}}
 
 
 def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

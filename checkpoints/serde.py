@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import ormsgpack
 from langgraph._internal._serde import build_serde_allowlist
@@ -279,11 +280,15 @@ class _Reader:
             raise UnknownType(f"{module}.{name} cannot be rebuilt from what is stored: {error}") from error
 
 
-def serializer_of(graph: Pregel | None, *, types: Iterable[TypeName] = ()) -> StrictSerializer:
+_of_graphs: WeakKeyDictionary[Pregel, StrictSerializer] = WeakKeyDictionary()
+"""Looking through the schemas of a graph takes longer than a step of it."""
+
+
+def serializer_of(graph: Pregel) -> StrictSerializer:
     """The serializer for a graph's state: its schemas and those of its sub-graphs extend the list."""
-    if graph is None:
-        return StrictSerializer(types=types)
-    names = set(types)
+    if (known := _of_graphs.get(graph)) is not None:
+        return known
+    names: set[TypeName] = set()
     packages: set[str] = set()
     for part in (graph, *(found for _, found in graph.get_subgraphs(recurse=True))):
         if not isinstance(part, Pregel):
@@ -293,7 +298,8 @@ def serializer_of(graph: Pregel | None, *, types: Iterable[TypeName] = ()) -> St
         allowed = build_serde_allowlist(schemas=schemas, channels=cast("dict[str, Any]", part.channels))
         names |= cast("set[TypeName]", allowed)
         packages |= {schema.__module__.partition(".")[0] for schema in schemas}
-    return StrictSerializer(types=names, packages=packages - _NEVER_A_PROJECT)
+    made = _of_graphs[graph] = StrictSerializer(types=names, packages=packages - _NEVER_A_PROJECT)
+    return made
 
 
 def _schemas(graph: Pregel) -> list[type]:

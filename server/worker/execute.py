@@ -189,6 +189,7 @@ class _Attempt:
             log.info("node_raised", run_id=str(self.run.run_id), graph_id=self.run.graph_id, exc_info=error)
             raised = error
         await self.saver.settle()
+        self.saver.serve_head()
         state = await graph.aget_state(_head(config))
         if raised is not None:
             return self._failed(raised, state)
@@ -264,7 +265,7 @@ class _Attempt:
         """The conversation that a new message is added to, if the thread has one."""
         if not isinstance(given, dict) or "messages" not in given:
             return None
-        before = await self.saver.aget_tuple(config)
+        before = await self.saver.preload(config)
         return before.checkpoint["channel_values"].get("messages") if before is not None else None
 
 

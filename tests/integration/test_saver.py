@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from decimal import Decimal
@@ -342,6 +343,73 @@ async def test_writes_survive_a_database_that_drops_every_connection(
         "messages": [],
         "steps": 3,
     }
+
+
+async def test_the_newest_checkpoint_from_memory_is_the_one_that_is_stored(database: Database) -> None:
+    """At an interrupt, after an answer to the first of two questions, at the end, after an error."""
+    thread_id = await make_thread(database)
+    graph = ask_graph()
+
+    async def fail(state: State) -> State:
+        raise ValueError("boom")
+
+    builder = StateGraph(State)
+    builder.add_node("step", lambda state: {"steps": 1})
+    builder.add_node("fail", fail)
+    builder.add_edge(START, "step")
+    builder.add_edge("step", "fail")
+    failing = builder.compile()
+    for running, given in (
+        (graph, {"messages": [("user", "hi\0")]}),
+        (graph, Command(resume="one")),
+        (graph, Command(resume="two")),
+        (failing, {"steps": 0}),
+    ):
+        saver = saver_of(database, thread_id)
+        with contextlib.suppress(ValueError):
+            await run(running, saver, thread_id, given, uuid4())
+        await saver.settle()
+        reader = saver_of(database, thread_id, fence=None)
+        saver.serve_head()
+        from_memory, stored = [
+            await running.copy(update={"checkpointer": s.for_graph(running)}).aget_state(place(thread_id))
+            for s in (saver, reader)
+        ]
+        assert from_memory == stored
+
+
+async def test_the_writes_of_a_step_go_along_with_its_checkpoint(database: Database) -> None:
+    thread_id = await make_thread(database)
+    builder = StateGraph(State)
+
+    async def count(state: State) -> State:
+        return {"steps": state.get("steps", 0) + 1}
+
+    builder.add_node("node", count)
+    builder.add_edge(START, "node")
+    builder.add_conditional_edges("node", lambda state: END if state["steps"] == 10 else "node")
+    before = await database.fetch_one(b"SELECT pg_current_xact_id()::text::int AS n")
+
+    await run(builder.compile(), saver_of(database, thread_id), thread_id, {"steps": 0}, uuid4())
+
+    after = await database.fetch_one(b"SELECT pg_current_xact_id()::text::int AS n")
+    # Twelve checkpoints, and one more transaction for each of the two that count.
+    assert after["n"] - before["n"] <= 14
+
+
+async def test_a_checkpoint_that_was_loaded_ahead_is_given_once_and_only_for_its_place(
+    database: Database,
+) -> None:
+    thread_id = await make_thread(database)
+    await run(ask_graph(), saver_of(database, thread_id), thread_id, {"steps": 0}, uuid4())
+    saver = saver_of(database, thread_id)
+    ahead = await saver.preload(place(thread_id))
+    assert await saver.aget_tuple(place(thread_id)) is ahead
+    assert await saver.aget_tuple(place(thread_id)) is not ahead
+    await saver.preload(place(thread_id))
+    parent = ahead.parent_config["configurable"]["checkpoint_id"]
+    other = await saver.aget_tuple(place(thread_id, checkpoint_id=parent))
+    assert other.config["configurable"]["checkpoint_id"] == parent
 
 
 # --- values ---------------------------------------------------------------------------------------

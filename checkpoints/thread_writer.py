@@ -1,0 +1,235 @@
+"""Writes to the checkpoint tables of one thread: fenced, in order, together where that is possible."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from .database import Database, jsonb
+from .errors import DatabaseError, DatabaseUnavailable
+from .queries import load_queries
+from .thread_rows import thread_key
+
+_queries = load_queries(__file__)
+_RETRY_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0)
+"""Pauses while the database is away; each write can be made twice without harm."""
+_TURNS = 12
+"""How many turns of the loop the writes of a task wait for the checkpoint that follows them."""
+
+T = TypeVar("T")
+
+
+class WrongThread(DatabaseError):
+    """A saver was asked for another thread than its own, or to write without a fence."""
+
+
+class ChannelValue(NamedTuple):
+    """A channel's value at a version."""
+
+    ns: str
+    channel: str
+    version: str
+    type: str
+    body: bytes
+
+
+class TaskWrite(NamedTuple):
+    """One value that a task wrote on top of a checkpoint."""
+
+    ns: str
+    checkpoint_id: str
+    task_id: str
+    task_path: str
+    idx: int
+    channel: str
+    type: str
+    body: bytes
+
+
+class CheckpointRow(NamedTuple):
+    """A checkpoint without the values that are stored apart."""
+
+    ns: str
+    checkpoint_id: str
+    parent_id: str | None
+    checkpoint: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    """What one call of the saver writes."""
+
+    rows: Sequence[TaskWrite] = ()
+    values: Sequence[ChannelValue] = ()
+    checkpoint: CheckpointRow | None = None
+    replaces: bool = False
+    done: bool = False
+
+
+class ThreadWriter:
+    """The one who writes to a thread; all clones of its saver share it.
+
+    One statement is under way at a time. The writes of a task, for which LangGraph does not wait, are
+    held for some turns of the loop, because the checkpoint that they lead to mostly comes at once: then
+    one statement stores both. A failure ends all writing.
+    """
+
+    def __init__(
+        self, database: Database, *, tenant_id: str, thread_id: UUID, fence: int | None, run_id: UUID | None
+    ) -> None:
+        self.thread_id = thread_id
+        self.key = thread_key(tenant_id, thread_id)
+        self.failure: BaseException | None = None
+        self._database = database
+        self._identity = {
+            "tenant_id": tenant_id,
+            "thread_id": thread_id,
+            "fence": fence,
+            "key": self.key,
+            "run_id": run_id,
+        }
+        self._turn = asyncio.Lock()
+        self._waiting: list[_Write] = []
+        self._under_way: set[asyncio.Future[None]] = set()
+
+    def fail(self, error: BaseException) -> None:
+        """Make every later write raise `error`, unless there is an earlier one."""
+        self.failure = self.failure or error
+
+    async def put(self, checkpoint: CheckpointRow, values: Sequence[ChannelValue]) -> None:
+        """Store a checkpoint, after or together with every write that was begun before it."""
+        await self._write(_Write(checkpoint=checkpoint, values=values))
+
+    async def put_writes(self, rows: Sequence[TaskWrite], *, replaces: bool) -> None:
+        """Store what a task wrote."""
+        await self._write(_Write(rows=rows, replaces=replaces))
+
+    async def delete_all(self) -> None:
+        """Remove everything of the thread."""
+        self.check()
+        async with self._turn:
+            await self._run(_queries.delete_own, {})
+
+    async def settle(self) -> None:
+        """Wait until everything written so far has committed.
+
+        Raises:
+            DatabaseError: one of the writes has failed.
+        """
+        # A write that was only just handed to the loop begins at its next turn.
+        await asyncio.sleep(0)
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+            await asyncio.sleep(0)
+        if isinstance(self.failure, DatabaseError):
+            raise self.failure
+
+    def check(self) -> None:
+        """Refuse to go on after a failure, and to write without a fence."""
+        if self.failure is not None:
+            raise self.failure
+        if self._identity["fence"] is None:
+            raise WrongThread(f"the saver of thread {self.thread_id} may only read")
+
+    async def _write(self, write: _Write) -> None:
+        self.check()
+        under_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._under_way.add(under_way)
+        self._waiting.append(write)
+        try:
+            async with self._turn:
+                if not write.done:
+                    await self._company()
+                    await self._flush()
+        finally:
+            self._under_way.discard(under_way)
+            under_way.set_result(None)
+        if not write.done:
+            self.check()
+
+    async def _company(self) -> None:
+        """Wait a little for a checkpoint to go along with writes of tasks."""
+        for _ in range(_TURNS):
+            if any(write.checkpoint is not None or write.replaces for write in self._waiting):
+                return
+            await asyncio.sleep(0)
+
+    async def _flush(self) -> None:
+        """Store everything that waits. Nothing is lost when the caller is cancelled: it waits on."""
+        self.check()
+        while self._waiting:
+            batch = self._batch()
+            await self._run(*_statement(batch))
+            for write in batch:
+                write.done = True
+            self._waiting = self._waiting[len(batch) :]
+
+    def _batch(self) -> list[_Write]:
+        """As many of those who wait as one statement may store, in order."""
+        if self._waiting[0].replaces:
+            return self._waiting[:1]
+        batch: list[_Write] = []
+        keys: set[tuple[str, str]] = set()
+        for write in self._waiting:
+            if write.replaces:
+                break
+            if write.checkpoint is not None:
+                key = (write.checkpoint.ns, write.checkpoint.checkpoint_id)
+                if key in keys:
+                    break
+                keys.add(key)
+            batch.append(write)
+        return batch
+
+    async def _run(self, statement: bytes, parameters: Mapping[str, Any]) -> None:
+        try:
+            await persistently(lambda: self._database.execute(statement, {**self._identity, **parameters}))
+        except DatabaseError as error:
+            self.fail(error)
+            raise
+
+
+def _statement(batch: Sequence[_Write]) -> tuple[bytes, dict[str, Any]]:
+    rows = [row for write in batch for row in write.rows]
+    parameters: dict[str, Any] = {
+        "write_nss": [row.ns for row in rows],
+        "write_checkpoint_ids": [row.checkpoint_id for row in rows],
+        "write_task_ids": [row.task_id for row in rows],
+        "write_task_paths": [row.task_path for row in rows],
+        "write_indexes": [row.idx for row in rows],
+        "write_channels": [row.channel for row in rows],
+        "write_types": [row.type for row in rows],
+        "writes": [row.body for row in rows],
+    }
+    if batch[0].replaces:
+        return _queries.replace, parameters
+    checkpoints = [write.checkpoint for write in batch if write.checkpoint is not None]
+    if not checkpoints:
+        return _queries.write_only, parameters
+    values = [value for write in batch for value in write.values]
+    return _queries.write, parameters | {
+        "blob_nss": [value.ns for value in values],
+        "blob_channels": [value.channel for value in values],
+        "blob_versions": [value.version for value in values],
+        "blob_types": [value.type for value in values],
+        "blobs": [value.body for value in values],
+        "nss": [row.ns for row in checkpoints],
+        "checkpoint_ids": [row.checkpoint_id for row in checkpoints],
+        "parent_ids": [row.parent_id for row in checkpoints],
+        "checkpoints": [jsonb(row.checkpoint) for row in checkpoints],
+        "metadatas": [jsonb(row.metadata) for row in checkpoints],
+    }
+
+
+async def persistently(call: Callable[[], Awaitable[T]]) -> T:
+    """Call until the database is there; what is called can be done twice without harm."""
+    for pause in _RETRY_S:
+        try:
+            return await call()
+        except DatabaseUnavailable:
+            await asyncio.sleep(pause)
+    return await call()
