@@ -17,7 +17,7 @@ setup: .venv/.all ## Install everything into .venv
 
 # `--target` needs neither a virtual environment nor permission from a system Python.
 .venv/.uv:
-	@command -v "$(UV)" >/dev/null || $(PY) -m pip install -q --disable-pip-version-check --target .uv uv
+	@command -v "$(UV)" >/dev/null || $(PY) -m pip install -q --disable-pip-version-check --root-user-action=ignore --target .uv uv
 	@"$(UV)" venv -q --allow-existing --python "$(PY)" .venv
 	@touch $@
 

@@ -95,15 +95,6 @@ class CorsSettings(Section):
     """Seconds for which a browser may remember a preflight."""
 
 
-class HeaderFilter(Section):
-    """Patterns of header names; `*` stands for any text."""
-
-    includes: tuple[str, ...] = ()
-    """Names that pass."""
-    excludes: tuple[str, ...] = ()
-    """Names that do not, even when included."""
-
-
 class HttpSettings(Section):
     """The HTTP side. The keys of `http` in langgraph.json have the same names."""
 
@@ -121,10 +112,6 @@ class HttpSettings(Section):
     """Largest request body."""
     cors: CorsSettings = CorsSettings()
     """Cross-origin requests."""
-    configurable_headers: HeaderFilter = HeaderFilter()
-    """Request headers that become keys of `configurable`."""
-    logging_headers: HeaderFilter = HeaderFilter()
-    """Request headers that appear in the access log."""
     disable_assistants: bool = False
     """Answer 404 on the assistant routes."""
     disable_threads: bool = False

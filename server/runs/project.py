@@ -40,6 +40,8 @@ UNSUPPORTED_KEYS: Mapping[str, str] = {
     "checkpointer.ttl": "threads are kept until they are deleted",
     "encryption": "values are not encrypted at rest",
     "http.app": "no routes of your own are served",
+    "http.configurable_headers": "request headers do not reach `configurable`",
+    "http.logging_headers": "requests are logged without their headers",
     "priority": "runs are taken in the order they came",
     "store.index": "store search does not rank by meaning",
     "store.ttl": "items are kept until they are deleted",
@@ -79,14 +81,12 @@ _SECTIONS: Mapping[str, frozenset[str]] = {
 _KEYS = frozenset({"graphs", "dependencies", "env", "encryption", "priority", "ui", "webhooks", *_SECTIONS})
 _OUR_HTTP_KEYS = frozenset(
     {
-        "configurable_headers",
         "cors",
         "disable_assistants",
         "disable_meta",
         "disable_runs",
         "disable_store",
         "disable_threads",
-        "logging_headers",
         "mount_prefix",
     }
 )
