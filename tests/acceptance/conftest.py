@@ -1,4 +1,4 @@
-"""One server for all tests of a module: they keep apart by using threads of their own."""
+"""One server for all tests that do not hurt it: they keep apart by using threads of their own."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ from ..conftest import InterlockServer, _database
 from .servers import prepare, running
 
 
-@pytest.fixture(scope="module")
-def module_database_url(
+@pytest.fixture(scope="session")
+def shared_database_url(
     postgres: EmbeddedPostgres, admin: psycopg.Connection[Any], template_database: str
 ) -> Iterator[str]:
-    """A migrated database of this module."""
+    """The migrated database of the shared server, which takes every run in it."""
     yield from _database(postgres, admin, template=template_database)
 
 
 @pytest.fixture(scope="module")
-def server(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InterlockServer]:
+def module_database_url(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection[Any], template_database: str
+) -> Iterator[str]:
+    """A migrated database for servers that a module sets up itself."""
+    yield from _database(postgres, admin, template=template_database)
+
+
+@pytest.fixture(scope="session")
+def server(shared_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InterlockServer]:
     """One `interlock dev` process with the test graphs."""
-    shared = prepare(module_database_url, tmp_path_factory.mktemp("server"))
+    shared = prepare(shared_database_url, tmp_path_factory.mktemp("server"))
     with running(shared):
         yield shared
 

@@ -22,7 +22,7 @@ Until = Callable[..., Awaitable[Any]]
 
 @pytest.mark.parametrize("if_exists", ["raise", "do_nothing"])
 async def test_ten_equal_creates_make_one_thread(
-    client: LangGraphClient, http: httpx.AsyncClient, module_database_url: str, if_exists: str
+    client: LangGraphClient, http: httpx.AsyncClient, shared_database_url: str, if_exists: str
 ) -> None:
     """O52."""
     thread = str(uuid4())
@@ -32,14 +32,14 @@ async def test_ten_equal_creates_make_one_thread(
     expected = {200: 10} if if_exists == "do_nothing" else {200: 1, 409: 9}
     assert Counter(answer.status_code for answer in answers) == expected
     assert {answer.json()["thread_id"] for answer in answers if answer.is_success} == {thread}
-    with psycopg.connect(module_database_url) as connection:
+    with psycopg.connect(shared_database_url) as connection:
         query = "SELECT count(*) FROM interlock.threads WHERE thread_id = %s"
         assert connection.execute(query, (thread,)).fetchone() == (1,)
 
 
 @pytest.mark.parametrize("if_exists", ["raise", "do_nothing"])
 async def test_ten_equal_creates_make_one_assistant(
-    http: httpx.AsyncClient, module_database_url: str, if_exists: str
+    http: httpx.AsyncClient, shared_database_url: str, if_exists: str
 ) -> None:
     """O52."""
     assistant = str(uuid4())
@@ -48,7 +48,7 @@ async def test_ten_equal_creates_make_one_assistant(
 
     expected = {200: 10} if if_exists == "do_nothing" else {200: 1, 409: 9}
     assert Counter(answer.status_code for answer in answers) == expected
-    with psycopg.connect(module_database_url) as connection:
+    with psycopg.connect(shared_database_url) as connection:
         query = "SELECT count(*) FROM interlock.assistants WHERE assistant_id = %s"
         assert connection.execute(query, (assistant,)).fetchone() == (1,)
 
@@ -69,7 +69,7 @@ async def test_ten_equal_run_creates_on_a_missing_thread_make_one_thread(
 
 
 async def test_of_ten_runs_that_reject_a_busy_thread_one_runs_and_nine_leave_no_trace(
-    client: LangGraphClient, http: httpx.AsyncClient, module_database_url: str
+    client: LangGraphClient, http: httpx.AsyncClient, shared_database_url: str
 ) -> None:
     thread = (await client.threads.create())["thread_id"]
     body = {"assistant_id": "slow", "input": {"steps": 2, "seconds": 0.5}, "multitask_strategy": "reject"}
@@ -78,7 +78,7 @@ async def test_of_ten_runs_that_reject_a_busy_thread_one_runs_and_nine_leave_no_
     assert Counter(answer.status_code for answer in answers) == {200: 1, 409: 9}
     refused = next(answer for answer in answers if answer.status_code == 409)
     assert refused.json()["detail"].startswith("Thread is already running a task.")
-    with psycopg.connect(module_database_url) as connection:
+    with psycopg.connect(shared_database_url) as connection:
         query = "SELECT count(*) FROM interlock.runs WHERE thread_id = %s"
         assert connection.execute(query, (thread,)).fetchone() == (1,)
 

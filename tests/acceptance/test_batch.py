@@ -22,7 +22,7 @@ def count_runs(database_url: str) -> int:
 
 
 async def test_batch_creates_all_runs_in_order_or_none(
-    client: LangGraphClient, http: httpx.AsyncClient, module_database_url: str
+    client: LangGraphClient, http: httpx.AsyncClient, shared_database_url: str
 ) -> None:
     """O27."""
     entries = [
@@ -35,13 +35,13 @@ async def test_batch_creates_all_runs_in_order_or_none(
     for run in runs:
         await client.runs.join(run["thread_id"], run["run_id"])
 
-    before = count_runs(module_database_url)
+    before = count_runs(shared_database_url)
     bad = [entries[0], entries[1] | {"assistant_id": "no-such-graph"}, entries[2]]
     refused = await http.post("/runs/batch", json=bad)
     assert refused.status_code == 422
     assert "no-such-graph" in refused.json()["detail"]
     assert (await http.post("/runs/batch", json=[])).status_code == 422
-    assert count_runs(module_database_url) == before
+    assert count_runs(shared_database_url) == before
 
 
 async def test_bulk_cancel_stops_only_what_matches(

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
@@ -173,7 +174,7 @@ async def test_id_of_another_owner_is_neither_taken_over_nor_told(guarded: Inter
         await ada.runs.wait(thread, "abc", input={})
         with pytest.raises(NotFoundError):
             await cleo.threads.get(thread)
-        with pytest.raises(NotFoundError):
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
             await cleo.runs.wait(thread, "abc", input={})
 
         await cleo.threads.create(thread_id=thread, metadata={"owner": "cleo"})

@@ -222,4 +222,4 @@ async def test_command_can_update_and_jump(client: LangGraphClient) -> None:
 async def test_stateless_resume_is_refused(http: httpx.AsyncClient) -> None:
     refused = await http.post("/runs/wait", json={"assistant_id": "hitl", "command": {"resume": 1}})
     assert refused.status_code == 400
-    assert refused.json() == {"detail": "You must provide a thread_id when resuming."}
+    assert refused.json()["detail"] == "You must provide a thread_id when resuming."

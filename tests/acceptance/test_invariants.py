@@ -77,11 +77,11 @@ async def is_settled(client: LangGraphClient, thread: str) -> bool:
 
 
 async def test_log_has_no_gap_no_repeat_and_one_end_for_each_finished_run(
-    client: LangGraphClient, module_database_url: str, until: Until
+    client: LangGraphClient, shared_database_url: str, until: Until
 ) -> None:
     """Over every way in which a run can end, on the same thread."""
     for thread in await mixed_load(client, until):
-        events = log_of(module_database_url, thread)
+        events = log_of(shared_database_url, thread)
         runs = {UUID(run["run_id"]) for run in await client.runs.list(thread, limit=50)}
         numbers = [number for number, _, run in events if run in runs]
         assert numbers == sorted(set(numbers))
@@ -93,20 +93,20 @@ async def test_log_has_no_gap_no_repeat_and_one_end_for_each_finished_run(
         # A rolled-back run takes its events with it: only its numbers are missing.
         gaps = [
             b - a - 1
-            for a, b in pairwise([0, *[n for n, _, _ in events], last_seq(module_database_url, thread) + 1])
+            for a, b in pairwise([0, *[n for n, _, _ in events], last_seq(shared_database_url, thread) + 1])
         ]
         assert len([gap for gap in gaps if gap]) <= 1
         assert {run for _, _, run in events} - {None} <= runs
 
 
 async def test_run_and_its_first_event_are_committed_together(
-    client: LangGraphClient, http: httpx.AsyncClient, module_database_url: str
+    client: LangGraphClient, http: httpx.AsyncClient, shared_database_url: str
 ) -> None:
     """The log refuses one event: then there is no run either, and nothing of it anywhere."""
     thread = (await client.threads.create())["thread_id"]
-    with psycopg.connect(module_database_url, autocommit=True) as admin:
+    with psycopg.connect(shared_database_url, autocommit=True) as admin:
         forbid = (
-            "ALTER TABLE interlock.event_segments ADD CONSTRAINT no_events CHECK (thread_id <> {}) NOT VALID"
+            "ALTER TABLE interlock.event_segments ADD CONSTRAINT refuse CHECK (thread_id <> {}) NOT VALID"
         )
         admin.execute(sql.SQL(forbid).format(sql.Literal(UUID(thread))))
         try:
@@ -115,24 +115,24 @@ async def test_run_and_its_first_event_are_committed_together(
         finally:
             admin.execute("ALTER TABLE interlock.event_segments DROP CONSTRAINT refuse")
     assert await client.runs.list(thread) == []
-    assert log_of(module_database_url, thread) == []
-    assert last_seq(module_database_url, thread) == 0
+    assert log_of(shared_database_url, thread) == []
+    assert last_seq(shared_database_url, thread) == 0
     assert (await client.threads.get(thread))["status"] == "idle"
 
     run = await client.runs.create(thread, "abc", input={}, after_seconds=60)
-    assert log_of(module_database_url, thread) == [(1, "run.created", UUID(run["run_id"]))]
+    assert log_of(shared_database_url, thread) == [(1, "run.created", UUID(run["run_id"]))]
 
 
 async def test_worker_whose_lease_was_taken_writes_nothing_more(
-    client: LangGraphClient, http: httpx.AsyncClient, module_database_url: str, until: Until
+    client: LangGraphClient, http: httpx.AsyncClient, shared_database_url: str, until: Until
 ) -> None:
     """The row is given to somebody else behind the worker's back, in the middle of a step."""
     thread = (await client.threads.create())["thread_id"]
     run = await client.runs.create(
         thread, "slow", input={"steps": 50, "seconds": 0.2, "events": 4}, stream_mode=["custom", "updates"]
     )
-    await until(lambda: len(log_of(module_database_url, thread)) > 8)
-    with psycopg.connect(module_database_url, autocommit=True) as admin:
+    await until(lambda: len(log_of(shared_database_url, thread)) > 8)
+    with psycopg.connect(shared_database_url, autocommit=True) as admin:
         admin.execute(
             """
             WITH taken AS (
@@ -144,12 +144,12 @@ async def test_worker_whose_lease_was_taken_writes_nothing_more(
             """,
             (thread, run["run_id"]),
         )
-    events, checkpoints = log_of(module_database_url, thread), count_checkpoints(module_database_url, thread)
+    events, checkpoints = log_of(shared_database_url, thread), count_checkpoints(shared_database_url, thread)
     other = (await client.threads.create())["thread_id"]
     await client.runs.wait(other, "slow", input={"steps": 5, "seconds": 0.3})
 
-    assert log_of(module_database_url, thread) == events
-    assert count_checkpoints(module_database_url, thread) == checkpoints
+    assert log_of(shared_database_url, thread) == events
+    assert count_checkpoints(shared_database_url, thread) == checkpoints
     assert (await client.runs.get(thread, run["run_id"]))["status"] == "running"
 
 

@@ -65,17 +65,19 @@ async def test_unusual_objects_are_streamed_and_stored_in_their_documented_form(
 
 
 async def test_unusual_values_in_a_request_survive(client: LangGraphClient, http: httpx.AsyncClient) -> None:
-    """NUL and a lone surrogate in metadata, in input and in a state update."""
+    """NUL and a lone surrogate in input, in a state update and in the store; metadata refuses them by name."""
     text = "nul \x00 and separator \u2028"
     lone = b'{"assistant_id": "hitl", "input": {"answer": "lone \\ud83d end"}}'
-    thread = (await client.threads.create(metadata={"title": text, text: 1}))["thread_id"]
-    assert (await client.threads.get(thread))["metadata"]["title"] == text
+    thread = (await client.threads.create())["thread_id"]
+    refused = await http.post("/threads", json={"metadata": {"title": text}})
+    assert refused.status_code == 422
+    assert "metadata" in refused.json()["detail"]
 
     answer = await http.post(
         f"/threads/{thread}/runs/wait", content=lone, headers={"content-type": "application/json"}
     )
     assert answer.status_code in {200, 422}, answer.text
-    await client.runs.wait(thread, "hitl", input={"answer": text}, metadata={"note": text})
+    await client.runs.wait(thread, "hitl", input={"answer": text})
     await client.threads.update_state(thread, {"answer": text}, as_node="ask")
     held: Any = (await client.threads.get_state(thread))["values"]
     assert held["answer"] == text
@@ -86,7 +88,7 @@ async def test_unusual_values_in_a_request_survive(client: LangGraphClient, http
 
 
 async def test_message_of_five_megabytes_goes_in_and_comes_out(
-    client: LangGraphClient, http: httpx.AsyncClient, module_database_url: str
+    client: LangGraphClient, http: httpx.AsyncClient, shared_database_url: str
 ) -> None:
     thread = (await client.threads.create())["thread_id"]
     size = 5 * 1024 * 1024
@@ -104,6 +106,6 @@ async def test_message_of_five_megabytes_goes_in_and_comes_out(
     values = await client.runs.wait(thread, "big", input={"messages": [], "size": 1})
     assert isinstance(values, dict)
     assert len(values["messages"]) == 3
-    with psycopg.connect(module_database_url) as connection:
+    with psycopg.connect(shared_database_url) as connection:
         query = "SELECT count(*) FROM interlock.runs WHERE thread_id = %s AND status = 'success'"
         assert connection.execute(query, (thread,)).fetchone() == (2,)

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 
 import psycopg
+import pytest
 from langgraph_sdk import get_client
+from langgraph_sdk.errors import InternalServerError
 
 from .servers import prepare, running
 
@@ -65,11 +67,9 @@ async def test_broken_graph_does_not_take_the_others_down_when_told_so(
             answers = await asyncio.gather(*(client.runs.wait(None, g, input={"name": ""}) for g in good * 5))
             assert [answer["name"] for answer in answers if isinstance(answer, dict)] == good * 5
             for _ in range(5):
-                failed = await client.runs.wait(None, "g7", input={"name": ""}, raise_error=False)
-                assert isinstance(failed, dict)
-                message = failed["__error__"]["message"]
-                assert "g7" in message
-                assert "no_such_module_anywhere" in message
+                with pytest.raises(InternalServerError, match="no_such_module_anywhere") as failed:
+                    await client.runs.create(None, "g7", input={"name": ""})
+                assert "g7.py" in str(failed.value)
 
 
 async def test_foreign_migration_files_in_the_working_folder_are_left_alone(

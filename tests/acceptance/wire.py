@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import httpx
+
+_PATIENCE_S = 60
+"""A stream that should end and does not would go on for ever: its heartbeats keep it alive."""
 
 
 class Frame(NamedTuple):
@@ -56,7 +60,10 @@ async def read_events(
     """The events of a GET stream, to its end or to `limit`; comments left out."""
     headers = {} if after is None else {"Last-Event-ID": after}
     found: list[Frame] = []
-    async with http.stream("GET", url, headers=headers, params=params) as response:
+    async with (
+        asyncio.timeout(_PATIENCE_S),
+        http.stream("GET", url, headers=headers, params=params) as response,
+    ):
         async for frame in frames(response):
             if frame.event is not None:
                 found.append(frame)
@@ -67,5 +74,5 @@ async def read_events(
 
 async def post_events(http: httpx.AsyncClient, url: str, body: dict[str, Any]) -> list[Frame]:
     """The events of a POST stream, to its end."""
-    async with http.stream("POST", url, json=body) as response:
+    async with asyncio.timeout(_PATIENCE_S), http.stream("POST", url, json=body) as response:
         return [frame async for frame in frames(response) if frame.event is not None]
