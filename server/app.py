@@ -110,20 +110,21 @@ def _end_process_with_worker(running: asyncio.Task[None]) -> None:
 
 
 def _include_routers(app: FastAPI, http: HttpSettings) -> None:
-    if not http.disable_meta:
-        app.include_router(system.router)
-    if not http.disable_assistants:
-        app.include_router(assistants.router)
-    if not http.disable_threads:
-        app.include_router(threads.router)
-        app.include_router(state.router)
-        app.include_router(reviews.router)
+    # Routes are tried in this order, so the busiest come first.
     if not http.disable_runs:
         app.include_router(runs.router)
         app.include_router(stateless.router)
         app.include_router(streams.router)
+    if not http.disable_threads:
+        app.include_router(threads.router)
+        app.include_router(state.router)
+        app.include_router(reviews.router)
+    if not http.disable_assistants:
+        app.include_router(assistants.router)
     if not http.disable_store:
         app.include_router(store.router)
+    if not http.disable_meta:
+        app.include_router(system.router)
     if not http.disable_console:
         console.mount(app)
 
