@@ -36,6 +36,15 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import orjson
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    HumanMessage,
+    HumanMessageChunk,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langgraph.types import Send
 from pydantic import BaseModel
 
@@ -84,6 +93,9 @@ def _without_nul(value: Any) -> Any:
 
 def _default(value: Any) -> Any:
     """What stands for a value that orjson does not know; it may hold such values itself."""
+    if type(value) in _MESSAGES:
+        # Its fields are as plain as its dump; a stream of tokens or a long history is full of them.
+        return {**value.__dict__, **value.__pydantic_extra__}
     if isinstance(value, BaseModel):
         return value.model_dump(warnings="none")
     if convert := _converter(type(value)):
@@ -91,6 +103,9 @@ def _default(value: Any) -> Any:
     return _text(value)
 
 
+_MESSAGES = frozenset(
+    {AIMessage, AIMessageChunk, HumanMessage, HumanMessageChunk, SystemMessage, ToolMessage, RemoveMessage}
+)
 _NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
 _CONVERTERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
     (_NAMED, lambda v: f"{v.__module__}.{v.__qualname__}"),

@@ -102,6 +102,11 @@ class Watch(BaseCallbackHandler):
     def __init__(self, run: GovernedRun) -> None:
         self._run = run
 
+    @property
+    def ignore_llm(self) -> bool:
+        """Models are not its concern, and it would be asked at each token."""
+        return True
+
     def on_tool_start(
         self, serialized: dict[str, Any] | None, input_str: str, *, tool_call_id: str | None = None, **_: Any
     ) -> None:

@@ -55,6 +55,11 @@ class Projection:
 
     def frames(self, event: Event) -> Iterator[Frame]:
         """The frames of one event, in order."""
+        if event.kind == "messages" and not self.needs_history:
+            # A token: the event that there is most of, and one frame at most.
+            if "messages-tuple" in self._view.modes and self._in_view(event):
+                yield Frame(Cursor(event.seq), self._named("messages", event), event.data)
+            return
         for part, (name, data) in enumerate(self._shown(event)):
             yield Frame(Cursor(event.seq, part), name, data)
 
@@ -102,13 +107,14 @@ async def run_frames(event_log: EventLog, run: Run, view: View, *, after: Cursor
     async for events in event_log.follow(
         tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=start
     ):
-        chunk = bytearray()
-        for event in events:
-            for frame in projection.frames(event):
-                if frame.cursor > after:
-                    chunk += frame.to_bytes(with_id=view.ids)
-        if chunk:
-            yield bytes(chunk)
+        frames = [
+            frame.to_bytes(with_id=view.ids)
+            for event in events
+            for frame in projection.frames(event)
+            if frame.cursor > after
+        ]
+        if frames:
+            yield b"".join(frames)
 
 
 def beginning(run: Run) -> Cursor:

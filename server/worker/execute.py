@@ -31,7 +31,7 @@ from .recorder import Recorder
 from .request import graph_config, graph_context, graph_input, with_orphans_answered
 from .stop import Cancel, Stop, Timeout
 from .stop import LeaseLost as Taken
-from .translate import StreamPart, event_of, graph_modes, now_ms, runnable_event
+from .translate import Translator, graph_modes, now_ms, runnable_event
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +77,7 @@ class _Attempt:
         self.stop = stop
         self.saver = saver
         self.recorder = Recorder(resources.event_log, saver, run, fence=run.fence)
+        self.translator = Translator()
         self.store = PostgresStore(resources.database, tenant_id=run.tenant_id)
         self.meter = stop.meter = Meter(
             Budget.from_row(run.budget),
@@ -103,7 +104,7 @@ class _Attempt:
     async def outcome(self) -> Outcome:
         """Record the attempt and drive its graph; everything recorded is stored when this returns."""
         started = encode({"run_id": str(self.run.run_id), "attempt": self.run.attempt})
-        await self.recorder.add(NewEvent(kind="run.started", data=started, at_ms=now_ms()))
+        self.recorder.add(NewEvent("run.started", started, now_ms()))
         recording = asyncio.create_task(self.recorder.run(), name=f"record {self.run.run_id}")
         driving = asyncio.create_task(self._drive(), name=f"drive {self.run.run_id}")
         try:
@@ -175,9 +176,7 @@ class _Attempt:
         given = with_orphans_answered(given, await self._messages_before(given, config))
         raised: Exception | None = None
         try:
-            async with contextlib.aclosing(self._parts(graph, config, given)) as parts:
-                async for part in parts:
-                    await self._record(part)
+            await self._record(graph, config, given)
         except GraphDrained:
             if self.meter.reached() is None:
                 return Drained(usage=self.meter.usage.to_row())
@@ -195,33 +194,38 @@ class _Attempt:
             return self._failed(raised, state)
         return self._ended(state)
 
-    async def _parts(
-        self, graph: Pregel, config: RunnableConfig, given: Any
-    ) -> AsyncGenerator[StreamPart | NewEvent]:
-        """What the graph streams; with `events` asked for, the events of its runnables between it."""
+    async def _record(self, graph: Pregel, config: RunnableConfig, given: Any) -> None:
+        """Record what the graph streams; with `events` asked for, those of its runnables between it."""
         kwargs = self.run.kwargs
         asked: list[str] = kwargs["stream_mode"]
+        subgraphs = bool(kwargs["subgraphs"])
         options: dict[str, Any] = {
             "stream_mode": graph_modes(asked),
-            "subgraphs": bool(kwargs["subgraphs"]),
+            "subgraphs": subgraphs,
             "interrupt_before": kwargs["interrupt_before"],
             "interrupt_after": kwargs["interrupt_after"],
             "durability": kwargs["durability"] or "sync",
             "context": graph_context(graph.context_schema, kwargs["context"]),
             "control": self.stop.control,
         }
+        recorder, event_of = self.recorder, self.translator.event_of
         if "events" not in asked:
-            async for part in graph.astream(given, config, **options):
-                yield _part(part, subgraphs=options["subgraphs"])
+            async with contextlib.aclosing(_generator(graph.astream(given, config, **options))) as parts:
+                async for part in parts:
+                    recorder.add(event_of(part if subgraphs else ((), *part)))
+                    if recorder.full:
+                        await recorder.room()
             return
         root = str(self.run.run_id)
-        async for event in graph.astream_events(given, config, version="v2", **options):
-            yield runnable_event(event)
-            if event["event"] == "on_chain_stream" and event["run_id"] == root:
-                yield _part(event["data"].get("chunk"), subgraphs=options["subgraphs"])
-
-    async def _record(self, part: StreamPart | NewEvent) -> None:
-        await self.recorder.add(part if isinstance(part, NewEvent) else event_of(part))
+        streamed = graph.astream_events(given, config, version="v2", **options)
+        async with contextlib.aclosing(_generator(streamed)) as events:
+            async for event in events:
+                recorder.add(runnable_event(event))
+                if event["event"] == "on_chain_stream" and event["run_id"] == root:
+                    part = event["data"]["chunk"]
+                    recorder.add(event_of(part if subgraphs else ((), *part)))
+                if recorder.full:
+                    await recorder.room()
 
     def _ended(self, state: StateSnapshot) -> Outcome:
         limit = self.meter.reached() if state.next else None
@@ -269,11 +273,9 @@ class _Attempt:
         return before.checkpoint["channel_values"].get("messages") if before is not None else None
 
 
-def _part(part: Any, *, subgraphs: bool) -> StreamPart:
-    if subgraphs:
-        return cast("StreamPart", part)
-    mode, payload = part
-    return (), mode, payload
+def _generator(stream: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+    """LangGraph's streams are generators, and are to be closed, though they do not say so."""
+    return cast("AsyncGenerator[Any]", stream)
 
 
 def _head(config: RunnableConfig) -> RunnableConfig:

@@ -31,12 +31,20 @@ class Recorder:
         self._taken = asyncio.Event()
         self._closed = False
 
-    async def add(self, event: NewEvent) -> None:
-        """Record an event; waits only while too much is waiting already."""
+    def add(self, event: NewEvent) -> None:
+        """Record an event."""
         self._waiting.append(event)
         self._bytes += len(event.data)
         self._arrived.set()
-        while self._bytes > _MOST_WAITING_BYTES:
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is waiting that the graph should."""
+        return self._bytes > _MOST_WAITING_BYTES
+
+    async def room(self) -> None:
+        """Wait until there is room again."""
+        while self.full:
             self._taken.clear()
             await self._taken.wait()
 
