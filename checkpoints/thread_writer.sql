@@ -8,7 +8,7 @@ blobs AS (
     INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
     SELECT %(key)s, b.ns, b.channel, b.version, b.type, b.blob
     FROM unnest(
-        %(blob_nss)s::text[], %(blob_channels)s::text[], %(blob_versions)s::text[], %(blob_types)s::text[],
+        %(blob_nss)b::text[], %(blob_channels)b::text[], %(blob_versions)b::text[], %(blob_types)b::text[],
         %(blobs)b::bytea[]
     ) AS b (ns, channel, version, type, blob)
     CROSS JOIN held
@@ -20,9 +20,9 @@ writes AS (
     )
     SELECT %(key)s, w.ns, w.checkpoint_id, w.task_id, w.task_path, w.idx, w.channel, w.type, w.blob, %(run_id)s
     FROM unnest(
-        %(write_nss)s::text[], %(write_checkpoint_ids)s::text[], %(write_task_ids)s::text[],
-        %(write_task_paths)s::text[], %(write_indexes)s::int[], %(write_channels)s::text[],
-        %(write_types)s::text[], %(writes)b::bytea[]
+        %(write_nss)b::text[], %(write_checkpoint_ids)b::text[], %(write_task_ids)b::text[],
+        %(write_task_paths)b::text[], %(write_indexes)b::int[], %(write_channels)b::text[],
+        %(write_types)b::text[], %(writes)b::bytea[]
     ) AS w (ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
     CROSS JOIN held
     ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
@@ -32,8 +32,8 @@ INSERT INTO checkpoints (
 )
 SELECT %(key)s, c.ns, c.checkpoint_id, c.parent_id, c.checkpoint, c.metadata
 FROM unnest(
-    %(nss)s::text[], %(checkpoint_ids)s::text[], %(parent_ids)s::text[], %(checkpoints)s::jsonb[],
-    %(metadatas)s::jsonb[]
+    %(nss)b::text[], %(checkpoint_ids)b::text[], %(parent_ids)b::text[], %(checkpoints)b::jsonb[],
+    %(metadatas)b::jsonb[]
 ) AS c (ns, checkpoint_id, parent_id, checkpoint, metadata)
 CROSS JOIN held
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
@@ -49,9 +49,9 @@ INSERT INTO checkpoint_writes (
 )
 SELECT %(key)s, w.ns, w.checkpoint_id, w.task_id, w.task_path, w.idx, w.channel, w.type, w.blob, %(run_id)s
 FROM unnest(
-    %(write_nss)s::text[], %(write_checkpoint_ids)s::text[], %(write_task_ids)s::text[],
-    %(write_task_paths)s::text[], %(write_indexes)s::int[], %(write_channels)s::text[],
-    %(write_types)s::text[], %(writes)b::bytea[]
+    %(write_nss)b::text[], %(write_checkpoint_ids)b::text[], %(write_task_ids)b::text[],
+    %(write_task_paths)b::text[], %(write_indexes)b::int[], %(write_channels)b::text[],
+    %(write_types)b::text[], %(writes)b::bytea[]
 ) AS w (ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
 CROSS JOIN held
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
@@ -66,9 +66,9 @@ INSERT INTO checkpoint_writes (
 )
 SELECT %(key)s, w.ns, w.checkpoint_id, w.task_id, w.task_path, w.idx, w.channel, w.type, w.blob, %(run_id)s
 FROM unnest(
-    %(write_nss)s::text[], %(write_checkpoint_ids)s::text[], %(write_task_ids)s::text[],
-    %(write_task_paths)s::text[], %(write_indexes)s::int[], %(write_channels)s::text[],
-    %(write_types)s::text[], %(writes)b::bytea[]
+    %(write_nss)b::text[], %(write_checkpoint_ids)b::text[], %(write_task_ids)b::text[],
+    %(write_task_paths)b::text[], %(write_indexes)b::int[], %(write_channels)b::text[],
+    %(write_types)b::text[], %(writes)b::bytea[]
 ) AS w (ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
 CROSS JOIN held
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)

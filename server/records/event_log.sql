@@ -4,8 +4,8 @@
 -- a part that comes back in no row was skipped or refused, `append_waiting` tells which.
 WITH part AS (
     SELECT * FROM unnest(
-        %(tenant_ids)s::text[], %(thread_ids)s::uuid[], %(run_ids)s::uuid[], %(fences)s::bigint[],
-        %(counts)s::int[], %(codecs)s::smallint[], %(bodies)b::bytea[]
+        %(tenant_ids)b::text[], %(thread_ids)b::uuid[], %(run_ids)b::uuid[], %(fences)b::bigint[],
+        %(counts)b::int[], %(codecs)b::smallint[], %(bodies)b::bytea[]
     ) WITH ORDINALITY AS p (tenant_id, thread_id, run_id, fence, count, codec, body, number)
 ),
 free AS (
