@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def prepare(
 def running(*servers: InterlockServer) -> Generator[None]:
     """Start them all, and end them whatever happens in between."""
     try:
-        for server in servers:
-            server.start()
+        with ThreadPoolExecutor() as starters:
+            list(starters.map(lambda server: server.start(), servers))
         yield
     finally:
         for server in servers:

@@ -65,7 +65,7 @@ async def test_unusual_objects_are_streamed_and_stored_in_their_documented_form(
 
 
 async def test_unusual_values_in_a_request_survive(client: LangGraphClient, http: httpx.AsyncClient) -> None:
-    """NUL and a lone surrogate in input, in a state update and in the store; metadata refuses them by name."""
+    """NUL and a lone surrogate in input, state update and store; metadata refuses NUL by name."""
     text = "nul \x00 and separator \u2028"
     lone = b'{"assistant_id": "hitl", "input": {"answer": "lone \\ud83d end"}}'
     thread = (await client.threads.create())["thread_id"]

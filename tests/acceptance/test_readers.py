@@ -66,11 +66,8 @@ async def test_readers_that_stop_reading_neither_stall_runs_nor_fill_memory(
         "on_disconnect": "continue",
     }
     # The same load without readers first: what the runs themselves need is no part of the question.
-    alone = [
-        await client.runs.create(None, "big", **without(body, "assistant_id", "on_disconnect"))
-        for _ in range(5)
-    ]
-    for run in alone:
+    same = without(body, "assistant_id", "on_disconnect")
+    for run in [await client.runs.create(None, "big", **same) for _ in range(5)]:
         await client.runs.join(run["thread_id"], run["run_id"])
     before = memory(server)
     threads = [(await client.threads.create())["thread_id"] for _ in range(5)]
