@@ -34,7 +34,7 @@ async function read(assistantId) {
 
 /** @param {any} property Of a JSON schema. */
 function exampleOf(property) {
-  if ("default" in property) return property.default;
+  if ((property.default ?? null) !== null) return property.default;
   const type = property.type ?? property.anyOf?.find((/** @type {any} */ one) => one.type !== "null")?.type;
   switch (type) {
     case "string": return property.enum?.[0] ?? "";

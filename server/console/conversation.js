@@ -201,7 +201,8 @@ export class Conversation extends Store {
       await this.#settle();
     } catch (error) {
       if (this.#closed) return;
-      this.set({ phase: "ready", problem: problemOf(error) });
+      const problem = problemOf(error);
+      this.set({ phase: problem.kind === "gone" ? "missing" : "ready", problem });
       this.#giveBack();
       return;
     }

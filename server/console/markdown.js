@@ -174,7 +174,7 @@ function pieceAt(text, at, depth, absent) {
     case "\\":
       return /[!-/:-@[-`{-~]/.test(text[at + 1] ?? "") ? { element: text[at + 1], next: at + 2 } : null;
     case "\n":
-      return /(  |\\)$/.test(text.slice(Math.max(0, at - 2), at)) ? { element: html`<br />`, next: at + 1 } : null;
+      return { element: html`<br />`, next: at + 1 }; // Models mean the lines they write.
     case "`":
       return code(text, at, absent);
     case "!":

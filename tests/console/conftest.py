@@ -13,12 +13,11 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from ..acceptance.conftest import module_database_url
+from interlock.server.embedded import EmbeddedPostgres
+
 from ..acceptance.servers import prepare, running
 from ..compat.conftest import installed_packages
-from ..conftest import InterlockServer
-
-__all__ = ["module_database_url"]
+from ..conftest import InterlockServer, _database
 
 PROJECT = Path(__file__).parent / "project"
 SCRIPTS = Path(__file__).parent / "js"
@@ -40,10 +39,18 @@ def packages() -> Path:
     return installed_packages(SCRIPTS) / "node_modules"
 
 
-@pytest.fixture(scope="module")
-def server(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InterlockServer]:
+@pytest.fixture(scope="session")
+def console_database_url(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection[Any], template_database: str
+) -> Iterator[str]:
+    """The migrated database of the console's server."""
+    yield from _database(postgres, admin, template=template_database)
+
+
+@pytest.fixture(scope="session")
+def server(console_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InterlockServer]:
     """One `interlock dev` process with our assistant and graphs made for the console's tests."""
-    shared = prepare(module_database_url, tmp_path_factory.mktemp("server"), project=PROJECT)
+    shared = prepare(console_database_url, tmp_path_factory.mktemp("server"), project=PROJECT)
     with running(shared):
         yield shared
 
@@ -104,12 +111,13 @@ def open_page(browser: Browser, server: InterlockServer) -> Iterator[OpenPage]:
         *,
         width: int = 1280,
         scheme: str = "light",
+        motion: str = "reduce",
         origin: str | None = None,
         **options: Any,
     ) -> Page:
         address = origin or server.url
         context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce", **options
+            viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion=motion, **options
         )
         context.set_default_timeout(15_000)
         watch = Watch(context, address)
@@ -136,11 +144,11 @@ Rows = Callable[[LiteralString], list[Any]]
 
 
 @pytest.fixture
-def rows(module_database_url: str) -> Rows:
+def rows(console_database_url: str) -> Rows:
     """Read the server's database: what the console shows is one thing, what happened another."""
 
     def read(query: LiteralString) -> list[Any]:
-        with psycopg.connect(module_database_url) as connection:
+        with psycopg.connect(console_database_url) as connection:
             return connection.execute(query).fetchall()
 
     return read

@@ -232,13 +232,15 @@ def test_hostile_output_of_a_model_is_inert(page: Page, server: InterlockServer)
 
 
 def test_an_answer_is_shown_as_the_markdown_it_is(page: Page) -> None:
-    text = "# Title\n\n1. one\n2. **two**\n   - *nested*\n\n> quote\n\n```py\nx = 1\n```\n\n"
+    text = "# Title\n\nline\nbreak\n\n1. one\n2. **two**\n   - *nested*\n\n> quote\n\n```py\nx = 1\n```\n\n"
     text += "| a | b |\n|---|---|\n| 1 | `2` |"
     choose(page, "echo")
     ask(page, text)
     ended(page)
     answer = answers(page)
     expect(answer.get_by_role("heading", name="Title")).to_be_visible()
+    expect(answer.locator("p").first).to_have_text(re.compile("^line\\s*break$"))
+    expect(answer.locator("p br")).to_have_count(1)
     expect(answer.locator("ol > li")).to_have_count(2)
     expect(answer.locator("ol > li strong")).to_have_text("two")
     expect(answer.locator("ol ul em")).to_have_text("nested")

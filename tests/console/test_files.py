@@ -95,6 +95,13 @@ def test_every_file_comes_under_a_strict_policy(server: InterlockServer) -> None
             assert "javascript" in http.get(f"/console/{script}").headers["content-type"]
 
 
+def test_every_module_is_fetched_at_once() -> None:
+    page = (CONSOLE / "index.html").read_text()
+    named = re.findall(r'<link rel="modulepreload" href="([^"]+)"|<script type="module" src="([^"]+)"', page)
+    modules = {str(path.relative_to(CONSOLE)) for path in CONSOLE.rglob("*.js")}
+    assert {preloaded or script for preloaded, script in named} == modules
+
+
 def test_the_page_refers_to_nothing_outside_and_runs_nothing_inline() -> None:
     page = (CONSOLE / "index.html").read_text()
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)

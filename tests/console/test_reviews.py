@@ -116,6 +116,17 @@ def test_the_second_of_two_people_hears_that_it_is_decided(open_page: OpenPage, 
     assert refunds(rows, "A-1005") == [300]
 
 
+def test_a_reply_to_a_customer_is_sent_as_a_person_changed_it(page: Page) -> None:
+    choose(page, "triage")
+    ask(page, "I am furious, your staff was rude to me and I waited an hour")
+    expect(card(page, NEEDED)).to_contain_text("Reply to a complaint")
+    press(page, "Edit…")
+    page.get_by_label("Arguments, as JSON").fill('{"text": "We are **sorry**."}')
+    press(page, "Approve with these arguments")
+    expect(answers(page).last).to_have_text("We are sorry.")
+    ended(page)
+
+
 def test_several_calls_are_decided_one_by_one_and_sent_together(page: Page) -> None:
     choose(page, "pair")
     ask(page, "both please")

@@ -110,7 +110,7 @@ def test_another_thread_is_opened_from_the_list(page: Page) -> None:
 
 
 @pytest.fixture
-def locked_server(module_database_url: str, tmp_path: Path) -> Iterator[InterlockServer]:
+def locked_server(console_database_url: str, tmp_path: Path) -> Iterator[InterlockServer]:
     """A server that asks for a key."""
     project = shutil.copytree(PROJECT, tmp_path / "project")
     hashed = hashlib.sha256(KEY.encode()).hexdigest()
@@ -119,7 +119,7 @@ def locked_server(module_database_url: str, tmp_path: Path) -> Iterator[Interloc
             f'\n[[auth.api_keys]]\nname = "console"\nsha256 = "{hashed}"\ntenant = "default"\n'
             'subject = "tester"\nroles = ["admin"]\n'
         )
-    locked = prepare(module_database_url, tmp_path / "server", project=project)
+    locked = prepare(console_database_url, tmp_path / "server", project=project)
     with running(locked):
         yield locked
 

@@ -26,7 +26,7 @@ export function BudgetCard({ review, disabled, onResume }) {
     onResume(decided(review.id, [granted === asked ? { type: "approve" } : edit]));
   };
   return html`<section class="card" aria-labelledby=${id}>
-    <h2 id=${id}>Paused at its limit</h2>
+    <h2 id=${id} tabindex="-1">Paused at its limit</h2>
     <p>${description}</p>
     <form onSubmit=${go}>
       <div class="field inline">

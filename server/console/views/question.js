@@ -21,7 +21,7 @@ export function QuestionCard({ review, disabled, onResume }) {
     if (ready && !disabled) onResume(answered(review.id, asJson ? json : text.trim()));
   };
   return html`<section class="card" aria-labelledby=${id}>
-    <h2 id=${id}>The graph asks you</h2>
+    <h2 id=${id} tabindex="-1">The graph asks you</h2>
     ${typeof review.value === "string"
       ? html`<div class="prose">${markdown(review.value)}</div>`
       : html`<${Value} value=${review.value} />`}

@@ -22,7 +22,7 @@ export function ReviewCard({ review, disabled, onResume }) {
     else setDecisions(all);
   };
   return html`<section class="card" aria-labelledby=${id}>
-    <h2 id=${id}>${single ? "Your decision is needed" : `${review.actions.length} calls need your decision`}</h2>
+    <h2 id=${id} tabindex="-1">${single ? "Your decision is needed" : `${review.actions.length} calls need your decision`}</h2>
     ${review.actions.map((action, at) => html`<${Action} key=${at} action=${action} dryRun=${review.dryRun}
       decision=${decisions[at]} disabled=${disabled}
       onDecide=${(/** @type {Decision | null} */ decision) => take(at, decision)} />`)}

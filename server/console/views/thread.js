@@ -128,7 +128,7 @@ function Missing() {
   </div>`;
 }
 
-/** When the button that was just pressed is gone, the focus stays in the conversation, not on the page's top. */
+/** When what had the focus is gone, it goes to the question that waits, or stays in the conversation. */
 function useKeptFocus() {
   const last = useRef(/** @type {Element | null} */ (null));
   useEffect(() => {
@@ -138,7 +138,8 @@ function useKeptFocus() {
   }, []);
   useLayoutEffect(() => {
     if (document.activeElement !== document.body || !last.current || last.current.isConnected) return;
-    /** @type {HTMLElement | null} */ (document.querySelector(".scroller"))?.focus();
+    const next = document.querySelector(".card h2") ?? document.querySelector(".scroller");
+    /** @type {HTMLElement | null} */ (next)?.focus();
   });
 }
 
