@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="interlock",
-    help="A durable, governed server for LangGraph graphs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,6 +36,22 @@ app.add_typer(db, name="db")
 
 _PORTS_TRIED = 50
 _DEFAULT_CONFIG = Path("langgraph.json")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"interlock {version('interlock')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A durable, governed server for LangGraph graphs."""
+
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The langgraph.json of the project.")]
 HostOption = Annotated[str | None, typer.Option(help="Address to listen on.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import signal
 from types import FrameType
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 _CLOSE_STREAMS_S = 3.0
 """Time for open responses to end by themselves after a stop signal."""
+_KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 
 
@@ -42,6 +44,7 @@ def serve(
     announce: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve the API, with `worker` execute runs too, until a signal says stop."""
+    _warn_of_open_door(settings, bound)
     app = create_app(settings, catalog, hub=Hub(), worker=worker)
     certfile, keyfile = certificate or (None, None)
     config = uvicorn.Config(
@@ -55,6 +58,8 @@ def serve(
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=int(_CLOSE_STREAMS_S),
+        # Longer than clients keep an idle connection, so that none sends into one that is being closed.
+        timeout_keep_alive=_KEEP_ALIVE_S,
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
     )
@@ -86,6 +91,12 @@ class _Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(worker.request_drain)
 
 
+def _warn_of_open_door(settings: Settings, bound: socket.socket) -> None:
+    host = bound.getsockname()[0]
+    if not settings.auth.api_keys and not ipaddress.ip_address(host).is_loopback:
+        log.warning("open_to_everybody", host=host, advice="set `[[auth.api_keys]]`, or listen on 127.0.0.1")
+
+
 def work(settings: Settings, catalog: Catalog) -> None:
     """Execute runs, without the API, until a signal says stop."""
     uvicorn_loop = uvicorn.Config(app="", loop="auto").get_loop_factory()
@@ -96,7 +107,14 @@ def work(settings: Settings, catalog: Catalog) -> None:
 async def _work(settings: Settings, catalog: Catalog) -> None:
     async with open_resources(settings, hub=Hub(), catalog=catalog, name="interlock-work") as resources:
         worker = Worker(resources)
-        loop = asyncio.get_running_loop()
+        signals: set[int] = set()
+
+        def stop(number: int) -> None:
+            if signals:
+                os._exit(128 + number)
+            signals.add(number)
+            worker.request_drain()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.request_drain)
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
         await worker.run()

@@ -29,7 +29,8 @@ def configure_logging(settings: LogSettings) -> None:
         hide_secrets,
     ]
     if json_lines:
-        renderer: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        formatted = [structlog.processors.format_exc_info, hide_secrets]
+        renderer: list[Any] = [*formatted, structlog.processors.JSONRenderer()]
     else:
         # The rich form of a traceback would show local variables, and with them secrets.
         console = structlog.dev.ConsoleRenderer(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -62,6 +63,11 @@ def interlock(
 def ask(server: InterlockServer, text: str = "") -> str:
     body = {"assistant_id": "agent", "input": {"text": text}}
     return httpx.post(f"{server.url}/runs/wait", json=body, timeout=90).json()["text"]
+
+
+def begin(server: InterlockServer) -> None:
+    body = {"assistant_id": "agent", "input": {"text": ""}}
+    httpx.post(f"{server.url}/runs", json=body, timeout=60).raise_for_status()
 
 
 def test_config_prints_each_value_with_its_source_and_no_password(project: Path) -> None:
@@ -235,3 +241,21 @@ async def test_the_served_child_ends_with_a_killed_watcher(
         return False
 
     await until(gone, deadline_s=30)
+
+
+async def test_a_second_signal_does_not_wait(project: Path, interlock_server: Start, until: Until) -> None:
+    waiting = "lambda state: open('began', 'w') and __import__('time').sleep(600) or"
+    (project / "agent.py").write_text(GRAPH.format(text="late").replace("lambda state:", waiting))
+    server = interlock_server(project=project)
+    begin(server)
+    await until((project / "began").exists)
+    assert server.process is not None
+    server.process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.process.wait(1)
+    assert server.terminate(deadline_s=5) == 128 + signal.SIGTERM
+
+
+def test_listening_to_everybody_without_a_key_is_warned_about(project: Path, interlock_server: Start) -> None:
+    server = interlock_server("serve", project=project, args=["--host", "0.0.0.0"])
+    assert "open_to_everybody" in server.log
