@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,13 +92,20 @@ def _parse_leniently(text: bytes, error: orjson.JSONDecodeError) -> Any:
     if b"\\u" not in text:
         raise Invalid(_UNREADABLE) from error
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as again:
         raise Invalid(_UNREADABLE) from again
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

@@ -61,34 +61,53 @@ class RunCreate(Body):
     )
 
     assistant_id: Identifier
-    """A UUID, or the name of a graph."""
+    """What to run: the UUID of an assistant, or the name of a graph for its default assistant."""
     input: Any = None
-    """Null continues from the checkpoint."""
+    """What the graph is given. Null continues from the checkpoint."""
     command: CommandBody | None = None
-    """Wins over `input`."""
+    """`resume`, `update` and `goto` for a thread that waits; wins over `input`."""
     metadata: JsonObject = Field(default_factory=dict)
+    """Stored with the run, over that of the assistant and of `config`."""
     config: RunConfig = RunConfig()
+    """`tags`, `recursion_limit`, `configurable`, `metadata` and `budget`, over those of the assistant."""
     context: dict[str, Any] | None = None
+    """The graph's context; or `config.configurable`, but not both."""
     checkpoint: PlaceBody | None = None
+    """Where in the thread's history to fork, as a state shows it."""
     checkpoint_id: Text | None = None
+    """The same by id alone; wins over `checkpoint`."""
     interrupt_before: Nodes | None = None
+    """Nodes before which the run stops; `*` for all."""
     interrupt_after: Nodes | None = None
+    """Nodes after which the run stops; `*` for all."""
     stream_mode: StreamModes = Field(default_factory=lambda: ["values"])
+    """What its stream shows: one mode or several."""
     stream_subgraphs: bool = False
+    """Whether its stream shows sub-graphs as well, each event with its namespace."""
     stream_resumable: bool = False
+    """Whether its stream shows ids to resume by."""
     durability: Durability | None = None
+    """When steps are stored: `sync` before the next one (the default), `async` beside it, `exit` last."""
     checkpoint_during: bool | None = None
     """Older spelling: false is durability `exit`."""
     multitask_strategy: MultitaskStrategy = "enqueue"
+    """What happens on a busy thread: `enqueue`, `reject`, or `interrupt` or `rollback` the others."""
     if_not_exists: Literal["reject", "create"] = "reject"
+    """Whether a missing thread is made."""
     on_disconnect: Literal["continue", "cancel"] = "continue"
+    """What becomes of the run when the client of its stream or answer leaves."""
     on_completion: Literal["delete", "keep", "complete", "continue"] = "delete"
-    """What becomes of the thread of a stateless run; the last two spellings, of older clients, delete."""
+    """Whether the thread of a stateless run is deleted or kept; `complete` and `continue` mean `delete`."""
     after_seconds: Annotated[float, Field(ge=0, le=315_360_000)] = 0
+    """How long to wait before it may start."""
     webhook: Text | None = None
+    """Not supported: refused."""
     feedback_keys: list[Text] | None = None
+    """Without effect: a matter of LangSmith."""
     langsmith_tracer: dict[str, Any] | None = None
+    """Without effect: a matter of LangSmith."""
     strict_resume: bool | None = None
+    """Without effect."""
 
     @model_validator(mode="after")
     def _supported(self) -> Self:

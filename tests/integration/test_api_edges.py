@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from interlock.checkpoints.database import Database
 from interlock.server.api.callers import Guard
 from interlock.server.api.openapi import PROBLEM, served_routes
+from interlock.server.records import reviews
+from interlock.tools.policy.review import ReviewRequest
 
 from .conftest import ServeApi, api_key
 
@@ -379,3 +381,53 @@ async def test_ten_first_requests_of_a_new_tenant_at_once_all_succeed(serve_api:
         )
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.headers["x-pagination-total"] for answer in answers}) == 1
+
+
+async def test_the_console_is_served_under_a_strict_policy(http: httpx.AsyncClient) -> None:
+    moved = await http.get("/console")
+    assert (moved.status_code, moved.headers["location"]) == (307, "console/")
+    page = await http.get("/console/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    for part in ("default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"):
+        assert part in policy
+    assert "unsafe" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    for path in ("/console/nothing.js", "/console/../app.py", "/console/%2e%2e/app.py"):
+        assert (await http.get(path)).status_code == 404, path
+
+
+async def test_the_review_inbox_lists_what_waits_for_the_tenant(
+    http: httpx.AsyncClient, database: Database
+) -> None:
+    thread = (await http.post("/threads", json={})).json()["thread_id"]
+    question = ReviewRequest(
+        tenant_id="default",
+        thread_id=UUID(thread),
+        run_id=uuid4(),
+        kind="tool",
+        tool="refund",
+        tool_version="1",
+        tool_call_id="call-1",
+        checkpoint_ns="",
+        arguments=b'{"amount":5,"note":"a\\u0000b"}',
+        arguments_hash="h",
+        arguments_schema=None,
+        description="Refund five.",
+        allowed=("approve", "reject"),
+        policy_version="p",
+        requested_by="anonymous",
+    )
+    async with database.transaction() as connection:
+        asked, _ = await reviews.ask(connection, question)
+    [shown] = (await http.get("/reviews")).json()
+    assert shown["interrupt_id"] == asked.interrupt_id
+    assert shown["arguments"] == {"amount": 5, "note": "a\x00b"}
+    assert (shown["tool"], shown["status"], shown["allowed"]) == ("refund", "pending", ["approve", "reject"])
+    assert "tenant_id" not in shown
+    assert (await http.get(f"/reviews?thread_id={thread}")).json() == [shown]
+    assert (await http.get(f"/reviews?thread_id={uuid4()}")).json() == []
+    assert (await http.get("/reviews?limit=0")).status_code == 422
+    await http.delete(f"/threads/{thread}")
+    assert (await http.get("/reviews")).json() == []
