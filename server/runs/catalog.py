@@ -6,7 +6,7 @@ import importlib
 import os
 import site
 import traceback
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..errors import NotFound, ServerError
 from .factory import GraphForm, NotAGraph, Opening, graph_form
 from .modules import ModuleNames, add_import_paths, foreign_environment
 from .project import GraphSource, Project
+from .user import RunUser
 
 log = structlog.get_logger(__name__)
 
@@ -203,35 +204,6 @@ def _told(config: RunnableConfig, access: AccessContext, user: BaseUser | None) 
     return {**config, "configurable": {**told, **config.get("configurable", {})}}
 
 
-class User:
-    """A principal as LangGraph's `BaseUser`: every attribute is an item as well."""
-
-    def __init__(self, principal: Principal) -> None:
-        self._items: dict[str, Any] = {
-            "display_name": principal.subject,
-            **principal.attributes,
-            "identity": principal.subject,
-            "is_authenticated": True,
-            "permissions": sorted(principal.permissions),
-            "roles": sorted(principal.roles),
-            "tenant": principal.tenant,
-        }
-
-    def __getattr__(self, name: str) -> Any:
-        if name in (items := self.__dict__.get("_items", {})):
-            return items[name]
-        raise AttributeError(name)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._items[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._items
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-
 def user_of(principal: Principal) -> BaseUser | None:
     """Who a graph is told it works for; None when the server asks for no credentials."""
-    return None if principal.subject == "anonymous" else cast("BaseUser", User(principal))
+    return None if principal.subject == "anonymous" else cast("BaseUser", RunUser(principal))
