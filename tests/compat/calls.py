@@ -16,8 +16,9 @@ Results = dict[str, Any]
 class Conversation:
     """The answers by name, in the order in which they came."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, until: Any) -> None:
         self.client = client
+        self.until = until
         self.mark = {"mark": str(uuid4())}
         self.results: Results = {}
 
@@ -38,6 +39,9 @@ class Conversation:
             self.keep(name, error.status_code)
         else:
             raise AssertionError(f"{name} was not refused")
+
+    async def is_at(self, thread: str, node: str) -> bool:
+        return (await self.client.threads.get_state(thread))["next"] == [node]
 
     async def assistants(self) -> None:
         assistants, keep = self.client.assistants, self.keep
@@ -142,8 +146,8 @@ class Conversation:
         keep("runs.join_stream after an id", [[part.event, part.data] async for part in rest])
         keep("runs.delete", await runs.delete(number, run))
         await self.refused("runs.get after delete", runs.get(number, run))
-        slow = {"steps": 100, "seconds": 0.2}
-        first = await runs.create(number, "slow", input=slow)
+        first = await runs.create(number, "slow", input={"steps": 2, "seconds": 60})
+        await self.until(lambda: self.is_at(number, "step"))
         second = keep("runs.create on a busy thread", await runs.create(number, "abc", input={}))
         await self.refused(
             "runs.create rejected", runs.create(number, "abc", input={}, multitask_strategy="reject")
@@ -161,7 +165,7 @@ class Conversation:
         )
         keep("runs.create_batch", [run["kwargs"]["input"] for run in made])
         number = (await threads.create(metadata=self.mark))["thread_id"]
-        slow = await runs.create(number, "slow", input={"steps": 100, "seconds": 0.2})
+        slow = await runs.create(number, "slow", input={"steps": 2, "seconds": 60})
         ids = [slow["run_id"]]
         keep("runs.cancel_many", await runs.cancel_many(thread_id=number, run_ids=ids, action="interrupt"))
         await runs.join(number, ids[0])

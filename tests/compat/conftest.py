@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from ..acceptance.conftest import http, module_database_url, server
+from ..acceptance.conftest import http, server, shared_database_url
 
-__all__ = ["http", "module_database_url", "server"]
+__all__ = ["http", "server", "shared_database_url"]
 
 SCRIPTS = Path(__file__).parent / "js"
 _INSTALL_S = 300
@@ -29,9 +29,7 @@ def installed_packages(scripts: Path = SCRIPTS) -> Path:
     Raises:
         AssertionError: Node or npm is missing, or the installation failed.
     """
-    assert shutil.which("npm"), (
-        f"{scripts.parent.name} needs Node 20 or newer with npm"
-    )
+    assert shutil.which("npm"), f"{scripts.parent.name} needs Node 20 or newer with npm"
     pins = (scripts / "package.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "interlock-tests"
     folder = cache / f"js-{sha256(pins).hexdigest()[:16]}"

@@ -49,15 +49,15 @@ class Normaliser:
         return self._numbers.setdefault(match["id"], f"<id {len(self._numbers) + 1}>")
 
 
-def agree(name: str, found: Any) -> None:
-    """Compare with the recording of this name, or write it when `RECORD` is set.
+def agree(name: str, found: Any, *, may_record: bool = False) -> None:
+    """Compare with the recording of this name; the one client that may record writes it if `RECORD` is set.
 
     Raises:
         AssertionError: they differ.
     """
     path = FOLDER / f"{name}.json"
     found = json.loads(json.dumps(Normaliser()(found)))
-    if os.environ.get("RECORD"):
+    if may_record and os.environ.get("RECORD"):
         FOLDER.mkdir(exist_ok=True)
         path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     assert found == json.loads(path.read_text()), f"not as recorded in {path.name}"

@@ -33,14 +33,14 @@ class Awaitable:
             yield part
 
 
-async def test_async_client_gets_the_recorded_answers(server: InterlockServer) -> None:
+async def test_async_client_gets_the_recorded_answers(server: InterlockServer, until: Any) -> None:
     async with get_client(url=server.url, api_key=None) as client:
-        agree("calls", await Conversation(client).hold())
+        agree("calls", await Conversation(client, until).hold(), may_record=True)
 
 
-async def test_sync_client_gets_the_recorded_answers(server: InterlockServer) -> None:
+async def test_sync_client_gets_the_recorded_answers(server: InterlockServer, until: Any) -> None:
     with get_sync_client(url=server.url, api_key=None) as client:
-        agree("calls", await Conversation(Awaitable(client)).hold())
+        agree("calls", await Conversation(Awaitable(client), until).hold())
 
 
 def test_javascript_client_gets_the_recorded_answers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypedDict
 from uuid import uuid4
 
@@ -11,19 +12,27 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import Command
+from langgraph_sdk.client import LangGraphClient
 
-from ..conftest import InterlockServer
-
+Remote = Callable[[str], RemoteGraph]
 HUMAN = {"messages": [{"type": "human", "content": "hello", "id": "question"}]}
 
 
-def remote(server: InterlockServer, graph: str) -> RemoteGraph:
-    return RemoteGraph(graph, url=server.url, api_key=None, headers={})
+class State(TypedDict, total=False):
+    before: int
+    answer: Any
+    after: int
 
 
-async def test_state_and_history_of_a_remote_graph_are_readable(server: InterlockServer) -> None:
+@pytest.fixture
+def remote(client: LangGraphClient) -> Remote:
+    """A graph of the server by its name: `graph = remote("abc")`."""
+    return lambda name: RemoteGraph(name, client=client)
+
+
+async def test_state_and_history_of_a_remote_graph_are_readable(remote: Remote) -> None:
     """O60."""
-    graph = remote(server, "abc")
+    graph = remote("abc")
     config: RunnableConfig = {"configurable": {"thread_id": str(uuid4())}}
     assert (await graph.ainvoke({}, config))["trace"] == ["A", "B", "C"]
 
@@ -38,10 +47,10 @@ async def test_state_and_history_of_a_remote_graph_are_readable(server: Interloc
     assert set(drawn.nodes) == {"__start__", "A", "B", "C", "__end__"}
 
 
-async def test_remote_graph_is_a_node_whose_stream_shows_inside_the_parents(server: InterlockServer) -> None:
+async def test_remote_graph_is_a_node_whose_stream_shows_inside_the_parents(remote: Remote) -> None:
     """O60: stream with sub-graphs."""
     builder = StateGraph(MessagesState)
-    builder.add_node("far", remote(server, "sub"))
+    builder.add_node("far", remote("sub"))
     builder.add_edge(START, "far")
     builder.add_edge("far", END)
     graph = builder.compile(checkpointer=InMemorySaver())
@@ -54,16 +63,12 @@ async def test_remote_graph_is_a_node_whose_stream_shows_inside_the_parents(serv
     assert deepest >= 2, "the sub-graph of the remote graph keeps its own level"
 
 
-async def test_interrupt_of_a_remote_node_passes_through_and_is_answered(server: InterlockServer) -> None:
+async def test_interrupt_of_a_remote_node_passes_through_to_the_parent(remote: Remote) -> None:
     """O60: interrupts pass through, both ways."""
 
-    class State(TypedDict, total=False):
-        before: int
-        answer: Any
-        after: int
-
+    far = remote("hitl")
     builder = StateGraph(State)
-    builder.add_node("far", remote(server, "hitl"))
+    builder.add_node("far", far)
     builder.add_edge(START, "far")
     builder.add_edge("far", END)
     graph = builder.compile(checkpointer=InMemorySaver())
@@ -71,11 +76,14 @@ async def test_interrupt_of_a_remote_node_passes_through_and_is_answered(server:
 
     stopped = await graph.ainvoke({"before": 0}, config)
     assert stopped["__interrupt__"][0].value == {"question": "go on?", "before": 1}
-    values = await graph.ainvoke(Command(resume="yes"), config)
+    asked = (await far.aget_state(config)).tasks[0].interrupts[0]
+    assert asked.id == stopped["__interrupt__"][0].id
+    # This client hands a resume of the parent to its node as new input, so the answer goes to the node.
+    values = await far.ainvoke(Command(resume="yes"), config)
     assert values == {"before": 1, "answer": "yes", "after": 1}
 
 
-async def test_error_of_a_remote_graph_reaches_its_caller(server: InterlockServer) -> None:
+async def test_error_of_a_remote_graph_reaches_its_caller(remote: Remote) -> None:
     """O60."""
     with pytest.raises(Exception, match="boom happened"):
-        await remote(server, "err").ainvoke({}, {"configurable": {"thread_id": str(uuid4())}})
+        await remote("err").ainvoke({}, {"configurable": {"thread_id": str(uuid4())}})
