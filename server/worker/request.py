@@ -10,9 +10,11 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Send
+from langgraph.version import __version__ as LANGGRAPH_VERSION  # noqa: N812 - a constant, whatever its name
 from pydantic import BaseModel
 
 from ..domain import Run
+from .user import RunUser
 
 _FORK_KEYS = ("checkpoint_id", "checkpoint_map", "checkpoint_ns")
 
@@ -41,12 +43,16 @@ def graph_config(run: Run, *, callbacks: list[BaseCallbackHandler], continues: b
         **ids,
         "created_by": run.metadata.get("created_by", run.principal.subject),
         "run_attempt": run.attempt,
+        "langgraph_version": LANGGRAPH_VERSION,
     }
     config: dict[str, Any] = {
         "configurable": {
             **configurable,
             **ids,
             "user_id": run.principal.subject,
+            "langgraph_auth_user": RunUser(run.principal),
+            "langgraph_auth_user_id": run.principal.subject,
+            "langgraph_auth_permissions": sorted(run.principal.permissions),
             "langgraph_request_id": None,
         },
         "metadata": metadata,

@@ -1,0 +1,60 @@
+"""Who started a run, in the form that graphs know from `langgraph_sdk.auth`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...tools.policy.permissions import Principal
+
+
+class RunUser(Mapping[str, Any]):
+    """The `BaseUser` of a run: what the authenticator told, by attribute and by key."""
+
+    def __init__(self, principal: Principal) -> None:
+        self._fields: dict[str, Any] = {
+            **principal.attributes,
+            "identity": principal.subject,
+            "display_name": principal.attributes.get("display_name", principal.subject),
+            "is_authenticated": principal.subject != "anonymous",
+            "permissions": sorted(principal.permissions),
+        }
+
+    @property
+    def identity(self) -> str:
+        """Who it is, within the tenant."""
+        return self._fields["identity"]
+
+    @property
+    def display_name(self) -> str:
+        """What to call them."""
+        return self._fields["display_name"]
+
+    @property
+    def is_authenticated(self) -> bool:
+        """False where the server asks nobody who they are."""
+        return self._fields["is_authenticated"]
+
+    @property
+    def permissions(self) -> list[str]:
+        """What they may do."""
+        return self._fields["permissions"]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_fields"][name]
+        except KeyError:
+            raise AttributeError(f"the authenticator told no {name!r} of this user") from None
+
+    def __getitem__(self, key: str) -> Any:
+        return self._fields[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        # What the authenticator told may be a secret.
+        return f"<user {self.identity}>"
