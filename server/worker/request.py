@@ -13,8 +13,9 @@ from langgraph.types import Command, Send
 from langgraph.version import __version__ as LANGGRAPH_VERSION  # noqa: N812 - a constant, whatever its name
 from pydantic import BaseModel
 
+from ...tools.policy.permissions import Principal
 from ..domain import Run
-from .user import RunUser
+from ..runs.catalog import user_of
 
 _FORK_KEYS = ("checkpoint_id", "checkpoint_map", "checkpoint_ns")
 
@@ -50,9 +51,7 @@ def graph_config(run: Run, *, callbacks: list[BaseCallbackHandler], continues: b
             **configurable,
             **ids,
             "user_id": run.principal.subject,
-            "langgraph_auth_user": RunUser(run.principal),
-            "langgraph_auth_user_id": run.principal.subject,
-            "langgraph_auth_permissions": sorted(run.principal.permissions),
+            **_user(run.principal),
             "langgraph_request_id": None,
         },
         "metadata": metadata,
@@ -64,6 +63,18 @@ def graph_config(run: Run, *, callbacks: list[BaseCallbackHandler], continues: b
         if asked.get(key) is not None:
             config[key] = asked[key]
     return cast("RunnableConfig", config)
+
+
+def _user(principal: Principal) -> dict[str, Any]:
+    """Who asked, where the server asks for credentials; LangGraph hands it to nodes as `server_info.user`."""
+    user = user_of(principal)
+    if user is None:
+        return {}
+    return {
+        "langgraph_auth_user": user,
+        "langgraph_auth_user_id": user.identity,
+        "langgraph_auth_permissions": list(user.permissions),
+    }
 
 
 def graph_input(run: Run, *, continues: bool) -> Any:

@@ -14,8 +14,8 @@ from langgraph.types import Command, Send
 from pydantic import BaseModel
 
 from interlock.server.domain import Run
+from interlock.server.runs.user import RunUser
 from interlock.server.worker.request import graph_config, graph_context, graph_input, with_orphans_answered
-from interlock.server.worker.user import RunUser
 from interlock.tools.policy.permissions import Principal
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
