@@ -129,7 +129,8 @@ def _report_unheeded(request: Request, read: list[Body]) -> None:
     unheeded = sorted({name for one in read for name in one.unheeded()})
     if not unheeded:
         return
-    names = ", ".join(name.encode("ascii", "backslashreplace").decode() for name in unheeded[:20])
+    # Names come from the client and go into a header: no line ends, nothing outside ASCII.
+    names = ", ".join(name[:100].encode("unicode_escape").decode() for name in unheeded[:20])
     if request.app.state.settings.unknown_fields == "refuse":
         raise Invalid(f"unknown field(s): {names}")
     request.state.warning = f"unknown field(s) ignored: {names}"

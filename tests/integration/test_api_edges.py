@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import Any
 from uuid import UUID, uuid4
@@ -228,6 +229,13 @@ async def test_unknown_fields_are_named_in_a_header_or_refused(
     assert answer.status_code == 200
     assert answer.headers["x-interlock-warning"] == "unknown field(s) ignored: tittle, \\xfcn\\xef"
     assert "x-interlock-warning" not in (await http.post("/threads", json={})).headers
+    hostile = json.dumps({"a\r\nset-cookie: x": 1, "long" * 1000: 1})
+    forged = await http.post("/threads", content=hostile)
+    assert forged.status_code == 200, forged.text
+    warning = forged.headers["x-interlock-warning"]
+    assert "\\r\\n" in warning
+    assert not set("\r\n") & set(warning)
+    assert len(warning) < 500
     async with serve_api(unknown_fields="refuse") as strict:
         before = (await strict.post("/threads/count", json={})).json()
         refused = await strict.post("/threads", json={"tittle": 1})
