@@ -23,8 +23,8 @@ MODES: list[StreamMode] = ["updates", "custom", "values"]
 
 @pytest.fixture
 async def own_server(database_url: str, tmp_path: Path) -> AsyncIterator[InterlockServer]:
-    """A server that this test may kill."""
-    server = prepare(database_url, tmp_path)
+    """A server that this test may kill. Its lease is long, so nobody goes on just because it ran out."""
+    server = prepare(database_url, tmp_path, env={"INTERLOCK_WORKER_LEASE_S": "120"})
     with running(server):
         yield server
 
