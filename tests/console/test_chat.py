@@ -201,7 +201,8 @@ def test_a_busy_thread_gives_the_question_back(page: Page, server: InterlockServ
     ask(page, "hello")
     ended(page)
     page.watch.expected += ["409"]
-    question = {"messages": [{"type": "human", "content": LONG, "id": "from-elsewhere"}]}
+    # Long enough that it still runs when a slow browser asks.
+    question = {"messages": [{"type": "human", "content": " ".join([LONG] * 8), "id": "from-elsewhere"}]}
     httpx.post(
         f"{server.url}/threads/{thread_id(page)}/runs", json={"assistant_id": "echo", "input": question}
     )

@@ -90,7 +90,7 @@ async def read(
     found: list[Event] = []
     following = log.follow(tenant_id=TENANT, thread_id=thread_id, run_id=run_id, after=after)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             async for events in following:
                 found.extend(events)
                 if most is not None and len(found) >= most:
