@@ -14,7 +14,8 @@ from .acts import answers, ask, choose, conversation, ended, log, press, thread_
 from .conftest import OpenPage, Rows
 from .cuts import relay
 
-LONG = " ".join(f"word-{n}" for n in range(120))
+# Six seconds of words: what happens in the middle of an answer must still be the middle on a slow machine.
+LONG = " ".join(f"word-{n}" for n in range(200))
 HOSTILE = (
     """<script>window.hacked = 1</script> <img src=x onerror="window.hacked = 1">
 [click](javascript:window.hacked=1) [data](data:text/html,<script>1</script>) [file](file:///etc/passwd)
@@ -43,7 +44,7 @@ def test_the_first_question_makes_a_thread_and_streams_its_answer(page: Page) ->
     ask(page, LONG)
     answer = answers(page)
     expect(answer).to_contain_text("word-5")
-    assert "word-119" not in answer.inner_text(), "the answer came as a whole, not as a stream"
+    assert "word-199" not in answer.inner_text(), "the answer came as a whole, not as a stream"
     assert thread_id(page)
     expect(answer).to_have_text(LONG)
     ended(page)
@@ -104,7 +105,7 @@ def test_a_reload_in_the_middle_of_an_answer_loses_and_doubles_nothing(
     page.watch.requests.clear()
     page.reload()
     expect(answers(page)).to_contain_text("word-25")
-    assert "word-119" not in answers(page).inner_text(), "the run had ended before the page was back"
+    assert "word-199" not in answers(page).inner_text(), "the run had ended before the page was back"
     expect(answers(page)).to_have_text(LONG)
     ended(page)
     expect(conversation(page).locator(".entry")).to_have_count(2)
@@ -201,15 +202,13 @@ def test_a_busy_thread_gives_the_question_back(page: Page, server: InterlockServ
     ask(page, "hello")
     ended(page)
     page.watch.expected += ["409"]
-    # Long enough that it still runs when a slow browser asks.
-    longer = " ".join([LONG] * 3)
-    question = {"messages": [{"type": "human", "content": longer, "id": "from-elsewhere"}]}
+    question = {"messages": [{"type": "human", "content": LONG, "id": "from-elsewhere"}]}
     httpx.post(
         f"{server.url}/threads/{thread_id(page)}/runs", json={"assistant_id": "echo", "input": question}
     )
     ask(page, "me too")
     expect(page.get_by_role("region", name="The thread is busy")).to_be_visible()
-    expect(answers(page).last).to_have_text(longer)
+    expect(answers(page).last).to_have_text(LONG)
     ended(page)
     expect(page.get_by_label("Message")).to_have_value("me too")
 
