@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from langgraph.store.base import GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp
@@ -14,8 +13,8 @@ from interlock.checkpoints.store import PostgresStore
 
 
 @pytest.fixture
-async def store(database: Database) -> AsyncIterator[PostgresStore]:
-    yield PostgresStore(database, tenant_id="acme")
+async def store(database: Database) -> PostgresStore:
+    return PostgresStore(database, tenant_id="acme")
 
 
 async def test_an_item_comes_back_as_it_was_put(store: PostgresStore) -> None:
