@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.notify import PRESENCE
 from ...checkpoints.queries import load_queries
 from ..domain import CancelAction, Run, RunStatus, Thread, ThreadStatus
+from .segments import NewEvent, pack
 
 _queries = load_queries(__file__)
 
@@ -37,8 +38,18 @@ class NewRun:
     idempotency_key: str | None
     request_hash: bytes | None
     budget: dict[str, Any]
-    first_seq: int
     after_seconds: float
+    created: NewEvent
+    """The first event of the run."""
+
+
+class Ended(NamedTuple):
+    """What the end of a run has left."""
+
+    last_seq: int
+    """Number of its last event."""
+    asks: bool
+    """Reviews of its thread wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +80,6 @@ class Settlement:
 # --- admission ---------------------------------------------------------------------------------
 
 
-async def stamp_thread(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, stamp: Mapping[str, Any]
-) -> Thread | None:
-    """Lock a thread and merge `stamp` into its metadata; None when it does not exist."""
-    row = await _one(
-        connection, _queries.stamp_thread, tenant_id=tenant_id, thread_id=thread_id, stamp=jsonb(dict(stamp))
-    )
-    return Thread.from_row(row | {"status": row["settled_status"]}) if row else None
-
-
 async def create_thread(
     connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
 ) -> Thread | None:
@@ -94,7 +95,7 @@ async def create_thread(
 
 
 async def insert_run(connection: Connection, run: NewRun) -> Run:
-    """Queue a run on a thread that is locked.
+    """Queue a run with its first event, on a thread that is locked.
 
     Raises:
         Conflict: the idempotency key is taken (`runs_idempotency_idx`).
@@ -102,7 +103,9 @@ async def insert_run(connection: Connection, run: NewRun) -> Run:
     parameters = {name: getattr(run, name) for name in NewRun.__dataclass_fields__}
     for name in ("metadata", "principal", "budget"):
         parameters[name] = jsonb(parameters[name])
-    row = await _one(connection, _queries.insert_run, **parameters)
+    codec, body = pack([parameters.pop("created")])
+    stamp = jsonb({"graph_id": run.graph_id, "assistant_id": str(run.assistant_id)})
+    row = await _one(connection, _queries.insert_run, **parameters, codec=codec, body=body, stamp=stamp)
     assert row is not None
     return Run.from_row(row)
 
@@ -216,8 +219,14 @@ async def finish(
     error: bytes | None,
     usage: dict[str, Any],
     settlement: Settlement,
-) -> Run | None:
-    """End a run and settle its thread; None when the fence is lost and nothing was written."""
+    events: Sequence[NewEvent],
+    origin: str = "",
+) -> Ended | None:
+    """End a run with its last events and settle its thread; None when the fence is lost.
+
+    `origin` is that of an event log which publishes the events after the commit.
+    """
+    codec, body = pack(events)
     row = await _one(
         connection,
         _queries.finish_run,
@@ -230,8 +239,12 @@ async def finish(
         interrupts=jsonb(dict(settlement.interrupts)),
         thread_error=None if settlement.error is None else jsonb(settlement.error),
         exact=settlement.exact,
+        count=len(events),
+        codec=codec,
+        body=body,
+        origin=origin,
     )
-    return Run.from_row(row) if row else None
+    return Ended(row["last_seq"], row["asks"]) if row else None
 
 
 async def hand_back(connection: Connection, run: Run, *, usage: dict[str, Any] | None) -> Run | None:

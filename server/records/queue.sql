@@ -1,12 +1,3 @@
--- name: stamp_thread
--- Locks the thread for an admission and notes what runs on it. No row: there is no such thread.
-UPDATE interlock.threads SET
-    metadata = metadata || %(stamp)s,
-    config = CASE WHEN config = '{}' THEN '{"configurable": {}}' ELSE config END,
-    updated_at = now()
-WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
-RETURNING *
-
 -- name: create_thread
 -- Makes the thread of a run. No row: somebody else made it a moment ago.
 INSERT INTO interlock.threads (tenant_id, thread_id, metadata, config)
@@ -27,9 +18,27 @@ WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
 FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: insert_run
--- Queues a run, behind whoever is served before it on its thread. The clock is read under the lock
--- of the thread, so the order of `run_at` is the order of admission. The workers are told, on commit,
--- of a run that nobody is ahead of: that it is due, or after how many seconds it will be.
+-- Queues a run on a thread that is locked, behind whoever is served before it there, together with its
+-- first event, and notes on the thread what runs on it. The clock is read under the lock, so the order
+-- of `run_at` is the order of admission. The workers are told, on commit, of a run that nobody is
+-- ahead of: that it is due, or after how many seconds it will be.
+WITH clock AS (
+    SELECT at, at + make_interval(secs => %(after_seconds)s) AS due
+    FROM (SELECT clock_timestamp() AS at) AS read
+),
+thread AS (
+    UPDATE interlock.threads SET
+        metadata = metadata || %(stamp)s,
+        config = CASE WHEN config = '{}' THEN '{"configurable": {}}' ELSE config END,
+        last_seq = last_seq + 1,
+        updated_at = now()
+    WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+    RETURNING last_seq
+),
+stored AS (
+    INSERT INTO interlock.event_segments (tenant_id, thread_id, first_seq, last_seq, run_id, codec, body)
+    SELECT %(tenant_id)s, %(thread_id)s, last_seq, last_seq, %(run_id)s, %(codec)s, %(body)b FROM thread
+)
 INSERT INTO interlock.runs (
     tenant_id, thread_id, run_id, assistant_id, graph_id, multitask_strategy, metadata, kwargs, principal,
     priority, temporary, idempotency_key, request_hash, budget, first_seq, run_at, created_at, updated_at, behind
@@ -37,20 +46,21 @@ INSERT INTO interlock.runs (
 SELECT
     %(tenant_id)s, %(thread_id)s, %(run_id)s, %(assistant_id)s, %(graph_id)s, %(multitask_strategy)s,
     %(metadata)s, %(kwargs)s, %(principal)s, %(priority)s, %(temporary)s, %(idempotency_key)s,
-    %(request_hash)s, %(budget)s, %(first_seq)s, clock.due, clock.at, clock.at,
+    %(request_hash)s, %(budget)s, thread.last_seq, clock.due, clock.at, clock.at,
     EXISTS (
         SELECT FROM interlock.runs ahead
         WHERE ahead.tenant_id = %(tenant_id)s AND ahead.thread_id = %(thread_id)s
             AND ahead.status IN ('pending', 'running')
             AND (ahead.status = 'running' OR ahead.run_at <= clock.due)
     )
-FROM (
-    SELECT at, at + make_interval(secs => %(after_seconds)s) AS due
-    FROM (SELECT clock_timestamp() AS at) AS read
-) AS clock
-RETURNING *, CASE WHEN NOT behind THEN
-    pg_notify('interlock_runs', CASE WHEN run_at > created_at THEN extract(epoch FROM run_at - created_at)::text ELSE '' END)::text
-END AS told
+FROM clock, thread
+RETURNING
+    *,
+    pg_notify('interlock_events', format(E'\n%%s %%s %%s', first_seq, thread_id, tenant_id))::text AS told,
+    CASE WHEN NOT behind THEN pg_notify(
+        'interlock_runs',
+        CASE WHEN run_at > created_at THEN extract(epoch FROM run_at - created_at)::text ELSE '' END
+    )::text END AS announced
 
 -- name: run_by_key
 -- The run that an idempotency key stands for.
@@ -194,7 +204,8 @@ LEFT JOIN interlock.runs r ON r.tenant_id = m.tenant_id AND r.thread_id = m.thre
 LEFT JOIN renewed n ON n.run_id = m.run_id
 
 -- name: finish_run
--- Ends a run and settles its thread, if the fence still holds. No row: it was taken away.
+-- Ends a run with its last events and settles its thread, if the fence still holds. No row: it was taken
+-- away. `asks`: reviews of the thread wait, which the run may have left behind.
 WITH thread AS (
     UPDATE interlock.threads SET
         settled_status = %(settled_status)s,
@@ -202,10 +213,15 @@ WITH thread AS (
         interrupts = %(interrupts)s,
         error = %(thread_error)s,
         exact = %(exact)s,
+        last_seq = last_seq + %(count)s,
         updated_at = now(),
         state_updated_at = now()
     WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND fence = %(fence)s
-    RETURNING tenant_id, thread_id
+    RETURNING tenant_id, thread_id, last_seq
+),
+stored AS (
+    INSERT INTO interlock.event_segments (tenant_id, thread_id, first_seq, last_seq, run_id, codec, body)
+    SELECT tenant_id, thread_id, last_seq - %(count)s + 1, last_seq, %(run_id)s, %(codec)s, %(body)b FROM thread
 )
 UPDATE interlock.runs r SET
     status = %(status)s,
@@ -217,7 +233,15 @@ UPDATE interlock.runs r SET
 FROM thread t
 WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.run_id = %(run_id)s
     AND r.status = 'running' AND r.fence = %(fence)s
-RETURNING r.*
+RETURNING
+    t.last_seq,
+    EXISTS (
+        SELECT FROM interlock.reviews w
+        WHERE w.tenant_id = t.tenant_id AND w.thread_id = t.thread_id AND w.status = 'pending'
+    ) AS asks,
+    pg_notify(
+        'interlock_events', format(E'%%s\n%%s %%s %%s', %(origin)s::text, t.last_seq, t.thread_id, t.tenant_id)
+    )::text AS told
 
 -- name: hand_back_run
 -- Puts a run of this worker back into the queue, first of its line, and shuts the worker out.

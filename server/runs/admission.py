@@ -22,7 +22,7 @@ from ..domain import Assistant, Durability, MultitaskStrategy, Run, Thread, defa
 from ..encoding import encode
 from ..errors import BadRequest, Conflicting, Invalid, NotFound
 from ..records import assistants, queue
-from ..records.event_log import NewEvent, append_in
+from ..records.segments import NewEvent
 from . import cancel
 from .catalog import GraphFailed
 from .lifecycle import now_ms
@@ -145,7 +145,7 @@ class _Admission:
         if request_hash is not None and (earlier := await self._earlier(request, request_hash)):
             return earlier
         assistant = await self._assistant(request.assistant_id)
-        thread = await self._thread(request, assistant)
+        thread = await self._thread(request)
         if request_hash is not None and request.thread_id is not None:
             # Its twin may have held the lock of the thread until now.
             earlier = await self._earlier(request, request_hash)
@@ -196,21 +196,17 @@ class _Admission:
                 return made
         raise NotFound(NO_THREAD)
 
-    async def _thread(self, request: RunRequest, assistant: Assistant) -> Thread:
+    async def _thread(self, request: RunRequest) -> Thread:
         """Lock the thread of the run, or make it."""
-        tenant = self.principal.tenant
-        stamp = {"graph_id": assistant.graph_id, "assistant_id": str(assistant.assistant_id)}
-        thread_id = request.thread_id or uuid7()
+        identity: dict[str, Any] = {
+            "tenant_id": self.principal.tenant,
+            "thread_id": request.thread_id or uuid7(),
+        }
+        thread = None
         if request.thread_id is None or request.if_not_exists == "create":
-            made = await queue.create_thread(
-                self.connection,
-                tenant_id=tenant,
-                thread_id=thread_id,
-                metadata={**request.metadata, **stamp},
-            )
-            if made is not None:
-                return made
-        thread = await queue.stamp_thread(self.connection, tenant_id=tenant, thread_id=thread_id, stamp=stamp)
+            thread = await queue.create_thread(self.connection, **identity, metadata=request.metadata)
+        if thread is None:
+            thread = await queue.lock_thread(self.connection, **identity)
         if thread is None:
             raise NotFound(NO_THREAD)
         return thread
@@ -257,13 +253,6 @@ class _Admission:
             kwargs["command"] = _command({**(request.command or {}), "resume": plan.resume})
             kwargs["input"] = None
             budget = plan.budget or budget
-        first_seq, _ = await append_in(
-            self.connection,
-            tenant_id=thread.tenant_id,
-            thread_id=thread.thread_id,
-            run_id=run_id,
-            events=[NewEvent(kind="run.created", data=encode({"run_id": str(run_id)}), at_ms=now_ms())],
-        )
         new = queue.NewRun(
             tenant_id=thread.tenant_id,
             thread_id=thread.thread_id,
@@ -279,8 +268,8 @@ class _Admission:
             idempotency_key=request.idempotency_key,
             request_hash=request_hash,
             budget=budget.to_row(),
-            first_seq=first_seq,
             after_seconds=request.after_seconds,
+            created=NewEvent(kind="run.created", data=encode({"run_id": str(run_id)}), at_ms=now_ms()),
         )
         return await queue.insert_run(self.connection, new)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import orjson
@@ -158,7 +158,9 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
                 connection, run, limit=outcome.budget_pause, usage=Usage.from_row(outcome.usage)
             )
             interrupts["budget"] = [{"id": review.interrupt_id, "value": review.payload()}]
-        await close_others(connection, **identity, interrupts=interrupts)
+        events = [_last_event(run, outcome)]
+        if outcome.budget_pause is not None:
+            events.insert(0, _pause_event(outcome.values, interrupts["budget"]))
         ended = await queue.finish(
             connection,
             run,
@@ -166,21 +168,23 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
             error=encode(outcome.error) if outcome.error else None,
             usage=outcome.usage,
             settlement=_settlement(outcome, interrupts),
+            events=events,
+            origin=resources.event_log.origin,
         )
         if ended is None:
             raise FenceLost(f"run {run.run_id} is no longer held by this worker")
-        events = [ended_event(ended, checkpoint_id=outcome.checkpoint_id)]
-        if outcome.budget_pause is not None:
-            events.insert(0, _pause_event(outcome.values, interrupts["budget"]))
-        event_log = resources.event_log
-        _, last_seq = await append_in(
-            connection, **identity, run_id=run.run_id, events=events, origin=event_log.origin
-        )
+        if ended.asks:
+            await close_others(connection, **identity, interrupts=interrupts)
         if run.temporary:
             await queue.delete_temporary_thread(connection, **identity)
         else:
             await queue.serve_next(connection, **identity)
-    event_log.publish(**identity, run_id=run.run_id, last_seq=last_seq, events=events)
+    resources.event_log.publish(**identity, run_id=run.run_id, last_seq=ended.last_seq, events=events)
+
+
+def _last_event(run: Run, outcome: Finished) -> NewEvent:
+    ended = replace(run, status=outcome.status, error=outcome.error)
+    return ended_event(ended, checkpoint_id=outcome.checkpoint_id)
 
 
 def ended_event(run: Run, *, checkpoint_id: str | None = None, **more: Any) -> NewEvent:

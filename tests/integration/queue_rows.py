@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from interlock.checkpoints.database import Connection, Database
 from interlock.server.domain import Run
 from interlock.server.records import queue
+from interlock.server.records.segments import NewEvent
 
 PRINCIPAL: dict[str, Any] = {
     "tenant": "acme",
@@ -41,17 +42,7 @@ async def enqueue(
     async with database.transaction() as connection:
         if thread_id is None:
             thread_id = await make_thread(connection, tenant=tenant)
-        thread = await queue.stamp_thread(
-            connection, tenant_id=tenant, thread_id=thread_id, stamp={"graph_id": "chat"}
-        )
-        assert thread is not None
-        cursor = await connection.execute(
-            b"UPDATE interlock.threads SET last_seq = last_seq + 1"
-            b" WHERE tenant_id = %s AND thread_id = %s RETURNING last_seq",
-            (tenant, thread_id),
-        )
-        row = await cursor.fetchone()
-        assert row is not None
+        assert await queue.lock_thread(connection, tenant_id=tenant, thread_id=thread_id) is not None
         return await queue.insert_run(
             connection,
             queue.NewRun(
@@ -69,8 +60,8 @@ async def enqueue(
                 idempotency_key=idempotency_key,
                 request_hash=b"hash" if idempotency_key else None,
                 budget={},
-                first_seq=row["last_seq"],
                 after_seconds=after_seconds,
+                created=NewEvent(kind="run.created", data=b"{}", at_ms=0),
             ),
         )
 
@@ -82,7 +73,7 @@ async def claim(
         return await queue.claim(connection, worker_id=worker_id, slots=slots, lease_s=lease_s)
 
 
-async def finish(database: Database, run: Run) -> Run | None:
+async def finish(database: Database, run: Run) -> queue.Ended | None:
     """End a run well, in the order of statements that the lifecycle uses."""
     async with database.transaction() as connection:
         ended = await queue.finish(
@@ -92,6 +83,7 @@ async def finish(database: Database, run: Run) -> Run | None:
             error=None,
             usage={"steps": 1},
             settlement=queue.Settlement(status="idle", interrupts={}, error=None, exact=None),
+            events=[NewEvent(kind="run.ended", data=b"{}", at_ms=0)],
         )
         if ended is not None:
             await queue.serve_next(connection, tenant_id=run.tenant_id, thread_id=run.thread_id)
