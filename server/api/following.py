@@ -141,15 +141,16 @@ async def _answer(caller: Caller, run: Run) -> bytes:
 async def _last_state(caller: Caller, run: Run, checkpoint_id: str | None) -> Mapping[str, Any]:
     """The state that a run left when its events do not tell: its own last one, else the thread's."""
     if checkpoint_id is None:
-        own = await state.history(
+        own = state.history(
             caller.resources,
             caller.principal,
             thread_id=run.thread_id,
             limit=1,
             metadata={"run_id": str(run.run_id)},
         )
-        if own:
-            return own[0]
+        async with contextlib.aclosing(own):
+            async for found in own:
+                return found
     place = Place(checkpoint_id=checkpoint_id)
     return await state.read(caller.resources, caller.principal, thread_id=run.thread_id, place=place)
 

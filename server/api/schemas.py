@@ -58,9 +58,18 @@ def storable(value: Any) -> Any:
     Raises:
         ValueError: some text in it holds a NUL character or half of a surrogate pair.
     """
+    if any("\x00" in text for text in _texts(value)):
+        raise ValueError("text must not hold the NUL character")
+    return whole(value)
+
+
+def whole(value: Any) -> Any:
+    """Let through what can be written in UTF-8.
+
+    Raises:
+        ValueError: some text in it holds half of a surrogate pair.
+    """
     for text in _texts(value):
-        if "\x00" in text:
-            raise ValueError("text must not hold the NUL character")
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError("text must not hold half of a surrogate pair")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -85,15 +86,14 @@ async def get_history(
     before: Annotated[str | None, Query()] = None,
 ) -> Response:
     """States of a thread, newest first."""
-    return _encoded(
-        await state.history(
-            caller.resources,
-            caller.principal,
-            thread_id=thread_id,
-            limit=limit,
-            before=Place(checkpoint_id=before) if before else None,
-        )
+    states = state.history(
+        caller.resources,
+        caller.principal,
+        thread_id=thread_id,
+        limit=limit,
+        before=Place(checkpoint_id=before) if before else None,
     )
+    return await _encoded_list(states)
 
 
 @router.post("/history")
@@ -101,7 +101,7 @@ async def search_history(
     caller: MayRead, thread_id: ThreadId, wanted: Annotated[HistorySearch, body(HistorySearch)]
 ) -> Response:
     """States of a thread or of one of its sub-graphs, newest first."""
-    states = await state.history(
+    states = state.history(
         caller.resources,
         caller.principal,
         thread_id=thread_id,
@@ -110,7 +110,7 @@ async def search_history(
         metadata=wanted.metadata,
         checkpoint_ns=wanted.checkpoint.checkpoint_ns,
     )
-    return _encoded([selected(one, wanted.select) for one in states])
+    return await _encoded_list(states, wanted.select)
 
 
 async def _state(
@@ -120,6 +120,13 @@ async def _state(
         caller.resources, caller.principal, thread_id=thread_id, place=place, subgraphs=subgraphs
     )
     return _encoded(selected(found, select))
+
+
+async def _encoded_list(
+    states: AsyncIterator[Mapping[str, Any]], select: list[str] | None = None
+) -> Response:
+    texts = [encode(selected(one, select)) async for one in states]
+    return Response(b"[%b]" % b",".join(texts), media_type="application/json")
 
 
 def _encoded(value: Any) -> Response:

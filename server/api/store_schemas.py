@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..errors import BadRequest, Invalid
-from .schemas import Body, JsonObject, Limit, Offset, Text
+from .schemas import Body, JsonObject, Limit, Offset, Text, whole
 
 RESERVED_ROOT = "langgraph"
 """First label that LangGraph keeps for itself."""
@@ -42,7 +42,7 @@ class ItemKey(Body):
 class ItemPut(ItemKey):
     """An item to store."""
 
-    value: dict[str, Any]
+    value: Annotated[dict[str, Any], AfterValidator(whole)]
     index: Literal[False] | list[Text] | None = None
     ttl: Annotated[float, Field(gt=0, le=5_256_000)] | None = None
     """Minutes after which it is gone, counted anew from each read."""

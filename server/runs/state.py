@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -46,6 +47,7 @@ EMPTY: Mapping[str, Any] = {
 """The state of a thread that has none yet."""
 
 BUSY = "Thread is busy: a run is in flight. Wait for it to finish, or cancel it, and try again."
+_HISTORY_PAGE = 10
 NO_GRAPH = (
     "Thread has no graph yet: set `metadata.graph_id` when creating it, or run an assistant on it first."
 )
@@ -121,7 +123,7 @@ async def history(
     before: Place | None = None,
     metadata: Mapping[str, Any] | None = None,
     checkpoint_ns: str = "",
-) -> list[Mapping[str, Any]]:
+) -> AsyncGenerator[Mapping[str, Any]]:
     """States of a thread, or of the sub-graph at `checkpoint_ns`, newest first.
 
     Raises:
@@ -129,15 +131,24 @@ async def history(
     """
     thread = await _thread(resources, principal, thread_id)
     if "graph_id" not in thread.metadata:
-        return []
+        return
     async with _graph(resources, principal, thread, access="threads.read", fence=None) as graph:
-        states = graph.aget_state_history(
-            Place(checkpoint_ns=checkpoint_ns).config(thread_id),
-            filter=dict(metadata) if metadata else None,
-            before=before.config(thread_id) if before else None,
-            limit=limit,
-        )
-        return [_shape(state) async for state in states]
+        # Building the messages of a long thread takes the loop: page by page, others get their turn.
+        while limit > 0:
+            states = graph.aget_state_history(
+                Place(checkpoint_ns=checkpoint_ns).config(thread_id),
+                filter=dict(metadata) if metadata else None,
+                before=before.config(thread_id) if before else None,
+                limit=min(limit, _HISTORY_PAGE),
+            )
+            page = [_shape(state) async for state in states]
+            for shape in page:
+                yield shape
+                await asyncio.sleep(0)
+            if len(page) < _HISTORY_PAGE:
+                return
+            limit -= len(page)
+            before = Place(checkpoint_id=page[-1]["checkpoint_id"], checkpoint_ns=checkpoint_ns)
 
 
 async def update(

@@ -108,6 +108,9 @@ async def test_pages_of_history_cover_everything_once_newest_first(working_http:
         before = page[-1]["checkpoint"]
     assert len(seen) == len(set(seen)) == 20
     assert seen == sorted(seen, reverse=True)
+    for limit in (9, 10, 11, 20, 100):
+        whole = (await working_http.post(f"{path}/history", json={"limit": limit})).json()
+        assert [one["checkpoint_id"] for one in whole] == seen[:limit]
     by_id = (await working_http.get(f"{path}/history", params={"limit": 2, "before": seen[4]})).json()
     assert [one["checkpoint_id"] for one in by_id] == seen[5:7]
     inputs = {"limit": 100, "metadata": {"source": "input"}}
