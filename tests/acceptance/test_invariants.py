@@ -123,15 +123,22 @@ async def test_run_and_its_first_event_are_committed_together(
     assert log_of(shared_database_url, thread) == [(1, "run.created", UUID(run["run_id"]))]
 
 
+@pytest.mark.parametrize("events", [4, 0], ids=["events-first", "checkpoint-first"])
 async def test_worker_whose_lease_was_taken_writes_nothing_more(
-    client: LangGraphClient, http: httpx.AsyncClient, shared_database_url: str, until: Until
+    client: LangGraphClient, shared_database_url: str, until: Until, events: int
 ) -> None:
-    """The row is given to somebody else behind the worker's back, in the middle of a step."""
+    """The row is given to somebody else behind the worker's back, in the middle of a step.
+
+    What it would write next is an event of the step, or else the checkpoint at the end of the step.
+    """
     thread = (await client.threads.create())["thread_id"]
     run = await client.runs.create(
-        thread, "slow", input={"steps": 50, "seconds": 0.2, "events": 4}, stream_mode=["custom", "updates"]
+        thread,
+        "slow",
+        input={"steps": 50, "seconds": 0.5, "events": events},
+        stream_mode=["custom", "updates"],
     )
-    await until(lambda: len(log_of(shared_database_url, thread)) > 8)
+    await until(lambda: len(log_of(shared_database_url, thread)) > 4)
     with psycopg.connect(shared_database_url, autocommit=True) as admin:
         admin.execute(
             """
@@ -144,11 +151,11 @@ async def test_worker_whose_lease_was_taken_writes_nothing_more(
             """,
             (thread, run["run_id"]),
         )
-    events, checkpoints = log_of(shared_database_url, thread), count_checkpoints(shared_database_url, thread)
+    logged, checkpoints = log_of(shared_database_url, thread), count_checkpoints(shared_database_url, thread)
     other = (await client.threads.create())["thread_id"]
     await client.runs.wait(other, "slow", input={"steps": 5, "seconds": 0.3})
 
-    assert log_of(shared_database_url, thread) == events
+    assert log_of(shared_database_url, thread) == logged
     assert count_checkpoints(shared_database_url, thread) == checkpoints
     assert (await client.runs.get(thread, run["run_id"]))["status"] == "running"
 
