@@ -41,6 +41,15 @@ class Memory:
                 # An exception is stored as text.
                 self._writes[key] = (row, repr(value) if isinstance(value, BaseException) else value)
 
+    def version_of(self, channel: str, value: Any) -> str | None:
+        """The version of a channel in the newest checkpoint, if this very object is its value there."""
+        if self._head is None:
+            return None
+        checkpoint = self._head[1]
+        if checkpoint["channel_values"].get(channel) is not value:
+            return None
+        return str(checkpoint["channel_versions"][channel])
+
     def recall(self, place: Mapping[str, Any]) -> tuple[bool, CheckpointTuple | None]:
         """The checkpoint at a place, if it is remembered: whether it is, and what it is."""
         if self.preloaded is not None:

@@ -103,6 +103,10 @@ class ThreadSaver(AsyncPostgresSaver):
         self._memory.preloaded = (self._place(config), found)
         return found
 
+    def version_of(self, channel: str, value: Any) -> str | None:
+        """Version of a channel in the newest root checkpoint, if this very object was saved there."""
+        return self._memory.version_of(channel, value)
+
     def serve_head(self) -> None:
         """From now on answer for the newest checkpoint from memory: the run has ended."""
         self._memory.serves_head = True

@@ -93,7 +93,7 @@ def _without_nul(value: Any) -> Any:
 
 def _default(value: Any) -> Any:
     """What stands for a value that orjson does not know; it may hold such values itself."""
-    if type(value) in _MESSAGES:
+    if type(value) in MESSAGE_TYPES:
         # Its fields are as plain as its dump; a stream of tokens or a long history is full of them.
         return {**value.__dict__, **value.__pydantic_extra__}
     if isinstance(value, BaseModel):
@@ -103,9 +103,10 @@ def _default(value: Any) -> Any:
     return _text(value)
 
 
-_MESSAGES = frozenset(
+MESSAGE_TYPES: frozenset[type] = frozenset(
     {AIMessage, AIMessageChunk, HumanMessage, HumanMessageChunk, SystemMessage, ToolMessage, RemoveMessage}
 )
+"""Messages that are exactly the fields they have."""
 _NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
 _CONVERTERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
     (_NAMED, lambda v: f"{v.__module__}.{v.__qualname__}"),

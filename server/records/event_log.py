@@ -21,6 +21,7 @@ from ...checkpoints.queries import load_queries
 from ..domain import Event
 from .hub import Batch, Hub
 from .log_reader import LogReader
+from .references import Resolver
 from .segments import NewEvent, numbered, pack
 
 if TYPE_CHECKING:
@@ -225,16 +226,17 @@ class EventLog:
     # --- reading -------------------------------------------------------------------------------
 
     async def follow(
-        self, *, tenant_id: str, thread_id: UUID, run_id: UUID | None, after: int
+        self, *, tenant_id: str, thread_id: UUID, run_id: UUID | None, after: int, whole: bool = True
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Events of a thread after number `after`, from the table and then as they are committed.
 
         With a run only its own: it ends after the run's `run.ended`, or when nothing can come any
         more. Without one it is the whole thread and has no end. Nothing is left out and nothing
-        comes twice; events of deleted runs are skipped.
+        comes twice; events of deleted runs are skipped. Unless `whole`, large states may come as
+        references: `resolved` tells what they stand for.
         """
         self._listen()
-        reader = LogReader(self._database, tenant_id, thread_id, run_id, after)
+        reader = LogReader(self._database, tenant_id, thread_id, run_id, after, whole)
         with self._hub.subscribe(tenant_id, thread_id) as subscription:
             while True:
                 if subscription.behind:
@@ -259,6 +261,10 @@ class EventLog:
         They go to the table. Where that is worth saving, `publish` hands them the events themselves.
         """
         self._hub.woken(tenant_id, thread_id)
+
+    async def resolved(self, event: Event, *, tenant_id: str, thread_id: UUID) -> Event | None:
+        """An event with its data, in whatever form it was read; None when its state is gone."""
+        return await Resolver(self._database, tenant_id, thread_id).resolved(event)
 
     @property
     def origin(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import orjson
@@ -12,6 +12,7 @@ from ...checkpoints.database import Database
 from ...checkpoints.queries import load_queries
 from ..domain import Event
 from .hub import Batch
+from .references import Resolver, is_reference
 from .segments import unpack
 
 _queries = load_queries(__file__)
@@ -31,8 +32,14 @@ class LogReader:
     run_id: UUID | None
     cursor: int
     """Number of the last event that it has."""
+    whole: bool
+    """Resolve references to large states."""
     ended: bool = False
     """Nothing can follow any more."""
+    resolver: Resolver = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.resolver = Resolver(self.database, self.tenant_id, self.thread_id)
 
     async def read(self, *, until: int = _END_OF_TIME) -> AsyncIterator[Sequence[Event]]:
         """What the table holds after the cursor. Sets `ended` when nothing can follow it."""
@@ -51,7 +58,7 @@ class LogReader:
             found = [event for row in segments for event in unpack(row) if event.seq > self.cursor]
             if segments:
                 self.cursor = segments[-1]["last_seq"]
-            if mine := self._mine(found):
+            if mine := await self._resolved(self._mine(found)):
                 yield mine
             weight = sum(len(row["body"]) for row in segments)
             if len(segments) < _PAGE_SEGMENTS and weight < _PAGE_BYTES:
@@ -70,6 +77,12 @@ class LogReader:
         self.cursor = batch.last_seq
         if mine := self._mine(fresh):
             yield mine
+
+    async def _resolved(self, events: Sequence[Event]) -> Sequence[Event]:
+        if not self.whole or not any(is_reference(event.data) for event in events):
+            return events
+        resolved = [await self.resolver.resolved(event) for event in events]
+        return [event for event in resolved if event is not None]
 
     def _mine(self, events: Sequence[Event]) -> Sequence[Event]:
         if self.run_id is None:

@@ -28,6 +28,8 @@ class NewEvent:
     """JSON text."""
     at_ms: int
     namespace: tuple[str, ...] = ()
+    stored: bytes | None = None
+    """What the log holds instead of `data`: see `references`."""
 
 
 # A compressor belongs to one thread at a time; runs are executed on several.
@@ -36,7 +38,7 @@ _of_thread = threading.local()
 
 def pack(events: Sequence[NewEvent]) -> tuple[int, bytes]:
     """Codec and body of the segment that holds `events`."""
-    body = ormsgpack.packb([(e.kind, e.namespace, e.data, e.at_ms) for e in events])
+    body = ormsgpack.packb([(e.kind, e.namespace, e.stored or e.data, e.at_ms) for e in events])
     if len(body) < _WORTH_COMPRESSING:
         return PLAIN, body
     compressor = getattr(_of_thread, "compressor", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -105,7 +106,11 @@ async def run_frames(event_log: EventLog, run: Run, view: View, *, after: Cursor
     projection = Projection(view)
     start = beginning(run).seq if projection.needs_history else max(after.seq - 1, beginning(run).seq)
     async for events in event_log.follow(
-        tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=start
+        tenant_id=run.tenant_id,
+        thread_id=run.thread_id,
+        run_id=run.run_id,
+        after=start,
+        whole="values" in view.modes,
     ):
         frames = [
             frame.to_bytes(with_id=view.ids)
@@ -140,20 +145,20 @@ async def answer(event_log: EventLog, run: Run) -> Answer:
     ended: dict[str, object] = (
         {"status": run.status, "error": run.error} if run.ended_at else {"rolled_back": True}
     )
-    async for events in event_log.follow(
-        tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=beginning(run).seq
-    ):
+    thread: dict[str, Any] = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
+    async for events in event_log.follow(**thread, run_id=run.run_id, after=beginning(run).seq, whole=False):
         for event in events:
             if event.kind == "values" and not event.namespace:
-                values.take(event.data)
+                values.take(event)
             elif event.kind == "run.ended":
                 ended = orjson.loads(event.data)
     if ended.get("rolled_back"):
         return Answer(values=None, error=orjson.loads(GONE), checkpoint_id=None)
     error = ended.get("error") if ended["status"] != "interrupted" else None
     checkpoint_id = ended.get("checkpoint_id")
+    last = await event_log.resolved(values.last, **thread) if values.last is not None else None
     return Answer(
-        values=values.to_bytes(),
+        values=values.around(last.data) if last is not None else None,
         error=error if isinstance(error, dict) else None,
         checkpoint_id=checkpoint_id if isinstance(checkpoint_id, str) else None,
     )
@@ -166,18 +171,20 @@ class _LastValues:
     """
 
     def __init__(self) -> None:
-        self._last: bytes | None = None
+        self.last: Event | None = None
         self._interrupts: dict[str, dict[str, object]] = {}
 
-    def take(self, data: bytes) -> None:
-        self._last = data
-        if _INTERRUPT in data:
-            for interrupt in orjson.loads(data).get("__interrupt__", ()):
+    def take(self, event: Event) -> None:
+        self.last = event
+        # A state with an interrupt is never a reference.
+        if _INTERRUPT in event.data:
+            for interrupt in orjson.loads(event.data).get("__interrupt__", ()):
                 self._interrupts[interrupt["id"]] = interrupt
 
-    def to_bytes(self) -> bytes | None:
-        if self._last is None or not self._interrupts:
-            return self._last
+    def around(self, state: bytes) -> bytes:
+        """The last state as it is answered."""
+        if not self._interrupts:
+            return state
         # A run stops where it was interrupted, so what it asked is open still, also when a task beside
         # it ended in the same superstep and a state without a question came last.
-        return orjson.dumps({**orjson.loads(self._last), "__interrupt__": list(self._interrupts.values())})
+        return orjson.dumps({**orjson.loads(state), "__interrupt__": list(self._interrupts.values())})

@@ -77,7 +77,7 @@ class _Attempt:
         self.stop = stop
         self.saver = saver
         self.recorder = Recorder(resources.event_log, saver, run, fence=run.fence)
-        self.translator = Translator()
+        self.translator = Translator(saver.version_of)
         self.store = PostgresStore(resources.database, tenant_id=run.tenant_id)
         self.meter = stop.meter = Meter(
             Budget.from_row(run.budget),

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ..domain import EventKind
 from ..encoding import encode
+from ..records.references import LARGE, VersionOf, reference_to
 from ..records.segments import NewEvent
 
 StreamPart = tuple[tuple[str, ...], str, Any]
@@ -35,7 +36,8 @@ class Translator:
     weighs several times what a token does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, version_of: VersionOf) -> None:
+        self._version_of = version_of
         self._encoded: dict[int, tuple[Mapping[str, Any], bytes]] = {}
 
     def event_of(self, part: StreamPart) -> NewEvent:
@@ -45,6 +47,10 @@ class Translator:
             case "messages":
                 message, metadata = payload
                 data = b"[%b,%b]" % (encode(message), self._metadata(metadata))
+            case "values" if not namespace:
+                data = encode(payload)
+                stored = reference_to(payload, self._version_of) if len(data) >= LARGE else None
+                return NewEvent("values", data, now_ms(), stored=stored)
             case "checkpoints":
                 data = encode(_checkpoint(payload))
             case "debug" if payload["type"] == "checkpoint":

@@ -13,9 +13,11 @@ from interlock.checkpoints.errors import FenceLost
 from interlock.checkpoints.saver import ThreadSaver
 from interlock.server.domain import Event, Run
 from interlock.server.records import queue
+from interlock.server.records.references import is_reference
 from interlock.server.resources import Resources
 from interlock.server.runs import lifecycle
 from interlock.server.runs.lifecycle import Drained, Finished, LeaseLost
+from interlock.server.wire.run_stream import answer
 from interlock.server.worker.execute import execute
 from interlock.server.worker.stop import Cancel, Drain, Stop, Timeout
 
@@ -246,6 +248,56 @@ async def test_a_graph_that_writes_faster_than_the_log_takes_is_held_back(resour
     )
     assert outcome.status == "success"
     assert [p["event"] for p in payloads(events, "custom")] == list(range(20_000))
+
+
+LONG = [
+    {"role": "user", "content": f"{number} " + "lorry " * 400, "id": f"m{number}"} for number in range(40)
+]
+
+
+async def test_a_large_conversation_is_not_stored_again_in_the_log(resources: Resources) -> None:
+    run = await engine.start(resources, "chat", input={"messages": LONG})
+    live: list[Event] = []
+
+    async def read() -> None:
+        async for events in resources.event_log.follow(
+            tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=0
+        ):
+            live.extend(events)
+
+    reading = asyncio.create_task(read())
+    outcome = await attempt(resources, run)
+    await reading
+
+    stored = of_run(await engine.events_of(resources, run.thread_id), run)
+    states = [event for event in stored if event.kind == "values"]
+    assert all(is_reference(event.data) for event in states)
+    assert sum(len(event.data) for event in stored) < 5_000
+    later = [
+        event
+        async for events in resources.event_log.follow(
+            tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=0
+        )
+        for event in events
+    ]
+    assert later == live
+    assert [event.data for event in later if event.kind == "values"][-1] == outcome.values
+    found = await answer(resources.event_log, run)
+    assert found.values == outcome.values
+
+
+async def test_a_state_that_is_gone_is_left_out_and_the_rest_is_told(resources: Resources) -> None:
+    run, _, _ = await go(resources, "chat", input={"messages": LONG})
+    await resources.database.execute(b"DELETE FROM checkpoint_blobs")
+    found = [
+        event
+        async for events in resources.event_log.follow(
+            tenant_id=run.tenant_id, thread_id=run.thread_id, run_id=run.run_id, after=0
+        )
+        for event in events
+    ]
+    assert kinds(found) == ["run.created", "run.started", "run.ended"]
+    assert (await answer(resources.event_log, run)).values is None
 
 
 async def test_runs_of_two_threads_at_once_keep_their_configs_apart(resources: Resources) -> None:

@@ -10,6 +10,11 @@ from langchain_core.messages import AIMessageChunk
 
 from interlock.server.worker.translate import Translator, graph_modes, runnable_event
 
+
+def translator() -> Translator:
+    return Translator(lambda channel, value: None)
+
+
 SECRETS = {"langgraph_auth_user": {"token": "hush"}, "langgraph_auth_user_id": "ann", "__pregel_send": 1}
 
 
@@ -31,7 +36,7 @@ def test_the_graph_is_asked_for_each_mode_once_and_always_for_values(
 
 def test_a_token_is_its_chunk_and_its_metadata_without_secrets() -> None:
     metadata = {"langgraph_node": "model", **SECRETS}
-    event = Translator().event_of((("sub:1",), "messages", (AIMessageChunk(content="a", id="m"), metadata)))
+    event = translator().event_of((("sub:1",), "messages", (AIMessageChunk(content="a", id="m"), metadata)))
     message, shown = orjson.loads(event.data)
     assert (event.kind, event.namespace) == ("messages", ("sub:1",))
     assert (message["content"], message["type"], message["id"]) == ("a", "AIMessageChunk", "m")
@@ -39,11 +44,11 @@ def test_a_token_is_its_chunk_and_its_metadata_without_secrets() -> None:
 
 
 def test_messages_that_stream_at_once_keep_their_own_metadata() -> None:
-    translator = Translator()
+    translating = translator()
     streams = [{"langgraph_node": f"n{number}"} for number in range(200)]
     for _ in range(2):
         for number, metadata in enumerate(streams):
-            event = translator.event_of(((), "messages", (AIMessageChunk(content="a"), metadata)))
+            event = translating.event_of(((), "messages", (AIMessageChunk(content="a"), metadata)))
             assert orjson.loads(event.data)[1] == {"langgraph_node": f"n{number}"}
 
 
@@ -51,10 +56,10 @@ def test_a_checkpoint_tells_no_secret_and_a_debug_one_tells_its_places() -> None
     config = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "2", **SECRETS}}
     parent = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "1", **SECRETS}}
     payload: dict[str, Any] = {"config": config, "parent_config": parent, "values": {}, "next": []}
-    translator = Translator()
-    plain = orjson.loads(translator.event_of(((), "checkpoints", payload)).data)
+    translating = translator()
+    plain = orjson.loads(translating.event_of(((), "checkpoints", payload)).data)
     debug = orjson.loads(
-        translator.event_of(((), "debug", {"type": "checkpoint", "step": 1, "payload": payload})).data
+        translating.event_of(((), "debug", {"type": "checkpoint", "step": 1, "payload": payload})).data
     )
     for shown in (plain, debug["payload"]):
         assert shown["config"]["configurable"] == {
@@ -66,15 +71,15 @@ def test_a_checkpoint_tells_no_secret_and_a_debug_one_tells_its_places() -> None
     assert debug["payload"]["checkpoint"]["checkpoint_id"] == "2"
     assert debug["payload"]["parent_checkpoint"]["checkpoint_id"] == "1"
     first = {**payload, "parent_config": None}
-    shown = orjson.loads(translator.event_of(((), "debug", {"type": "checkpoint", "payload": first})).data)
+    shown = orjson.loads(translating.event_of(((), "debug", {"type": "checkpoint", "payload": first})).data)
     assert shown["payload"]["parent_checkpoint"] is None
     assert config["configurable"].keys() > {"langgraph_auth_user"}
 
 
 def test_other_parts_are_shown_as_they_are() -> None:
-    event = Translator().event_of((("a:1", "b:2"), "custom", {"progress": {1}}))
+    event = translator().event_of((("a:1", "b:2"), "custom", {"progress": {1}}))
     assert (event.kind, event.namespace, event.data) == ("custom", ("a:1", "b:2"), b'{"progress":[1]}')
-    task = Translator().event_of(((), "debug", {"type": "task", "payload": {"id": "1"}}))
+    task = translator().event_of(((), "debug", {"type": "task", "payload": {"id": "1"}}))
     assert orjson.loads(task.data) == {"type": "task", "payload": {"id": "1"}}
 
 
