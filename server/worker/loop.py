@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -88,7 +89,8 @@ class Worker:
                 background = [
                     group.create_task(self._heartbeat(), name="heartbeat"),
                     group.create_task(self._watch_loops(group), name="watchdog"),
-                    group.create_task(self._sweep(), name="sweep"),
+                    group.create_task(self._every(_RECLAIM_EVERY_S, sweep.reclaim), name="reclaim"),
+                    group.create_task(self._every(_TIDY_EVERY_S, sweep.tidy), name="tidy"),
                 ]
                 self.ready.set()
                 log.info(
@@ -332,17 +334,14 @@ class Worker:
     def _usable_loops(self) -> list[RunLoop]:
         return [loop for loop in self._loops if not loop.given_up]
 
-    async def _sweep(self) -> None:
-        tidied = 0.0
+    async def _every(self, seconds: float, step: Callable[[Resources], Awaitable[object]]) -> None:
+        """Repeat a step of the sweep; what the database refuses now is tried again later."""
         while True:
             try:
-                await sweep.reclaim(self.resources)
-                if time.monotonic() - tidied > _TIDY_EVERY_S:
-                    await sweep.tidy(self.resources)
-                    tidied = time.monotonic()
+                await step(self.resources)
             except DatabaseError as error:
-                log.warning("sweep_failed", error=str(error))
-            await asyncio.sleep(_RECLAIM_EVERY_S)
+                log.warning("sweep_failed", step=step.__name__, error=str(error))
+            await asyncio.sleep(seconds)
 
     async def _add_loop(self) -> bool:
         """Start a run loop; False when the database does not answer right now."""

@@ -44,21 +44,24 @@ async def reclaim(resources: Resources, *, without_worker: bool = False) -> int:
 
 async def tidy(resources: Resources) -> None:
     """One round of housekeeping; each step is small and may run in several processes at once."""
-    retention_s = resources.settings.events.retention_s
-    async with resources.database.connection() as connection:
+    database, retention_s = resources.database, resources.settings.events.retention_s
+    async with database.connection() as connection:
         if await queue.analyse_if_never(connection):
             log.info("hot_tables_analysed")
-        while await event_log.sweep(connection, retention_s=retention_s):
-            pass
-        while await _forget_temporary(connection) == _BATCH:
-            pass
+    removed = 1
+    while removed:
+        async with database.connection() as connection:
+            removed = await event_log.sweep(connection, retention_s=retention_s)
+    removed = _BATCH
+    while removed == _BATCH:
+        async with database.transaction() as connection:
+            removed = await _forget_temporary(connection)
 
 
 async def _forget_temporary(connection: Connection) -> int:
     """Remove what ended stateless runs have left: their rows, events and checkpoints."""
-    async with connection.transaction():
-        forgotten = await queue.sweep_temporary_runs(connection, grace_s=TEMPORARY_GRACE_S, limit=_BATCH)
-        for tenant_id, thread_id in forgotten:
-            await event_log.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
-            await thread_rows.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
+    forgotten = await queue.sweep_temporary_runs(connection, grace_s=TEMPORARY_GRACE_S, limit=_BATCH)
+    for tenant_id, thread_id in forgotten:
+        await event_log.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
+        await thread_rows.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
     return len(forgotten)
