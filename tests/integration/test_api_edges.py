@@ -154,13 +154,24 @@ HOSTILE = [
     b'{"assistant_id": "chat", "after_seconds": -1}',
     b'{"assistant_id": "chat", "input": ' + b"[" * 140 + b"]" * 140 + b"}",
     b'{"namespace": [1], "key": 2, "value": 3}',
+    b'{"namespace": ["a"], "key": "k", "value": {"a": "\\ud800"}}',
+    b'{"namespace": ["a"], "key": "k", "value": {"a": "\\u0000"}, "filter": {"a": "\\u0000"}}',
+    b'{"assistant_id": "chat", "input": {"a": "\\ud800\\u0000"}, "context": {"a": "\\ud800"}}',
+    b'{"assistant_id": "chat", "config": {"tags": ["\\u0000"]}}',
+    b'{"assistant_id": "chat", "config": {"budget": {"steps": "many"}}}',
+    b'{"assistant_id": "chat", "config": {"budget": {"steps": -1, "nope": 1}}}',
+    b'{"assistant_id": "chat", "checkpoint": {"checkpoint_id": "\\u0000"}}',
+    b'{"assistant_id": "chat", "checkpoint_id": "x", "command": {"goto": {"node": 5}}}',
+    b'{"values": {"a": "\\ud800"}, "as_node": "__end__", "checkpoint_id": "nope"}',
+    b'{"before": "nope", "limit": 5, "checkpoint": {"checkpoint_ns": "a|b:c"}}',
     b'{"version": 0}',
     b'{"version": 99999999999}',
 ]
 
 
-async def test_no_hostile_body_is_answered_with_a_fault_of_ours(http: httpx.AsyncClient) -> None:
-    thread = (await http.post("/threads", json={})).json()["thread_id"]
+async def test_no_hostile_body_is_answered_with_a_fault_of_ours(working_http: httpx.AsyncClient) -> None:
+    http = working_http
+    thread = (await http.post("/threads", json={"metadata": {"graph_id": "abc"}})).json()["thread_id"]
     for route in routes(http):
         for method in (route.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}:
             path = filled(route.path.replace("{thread_id}", thread))

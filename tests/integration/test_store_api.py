@@ -28,6 +28,15 @@ async def test_an_item_is_put_read_replaced_and_deleted(http: httpx.AsyncClient)
     assert (missing.status_code, missing.content) == (200, b"null")
 
 
+async def test_a_value_may_hold_any_text_but_half_a_surrogate_pair(http: httpx.AsyncClient) -> None:
+    await put(http, "a", value={"t": "a\x00b"})
+    found = await http.get("/store/items", params={"namespace": "a", "key": "k"})
+    assert found.json()["value"] == {"t": "a\x00b"}
+    halved = await http.put("/store/items", content=b'{"namespace":["a"],"key":"h","value":{"t":"\\ud800"}}')
+    assert halved.status_code == 422
+    assert halved.json()["detail"].startswith("value: ")
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
