@@ -32,10 +32,12 @@ class Pair(NamedTuple):
 @pytest.fixture(scope="module")
 def pair(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("pair")
+    # With so long a lease no heartbeat tells a worker in time that its run was taken away.
+    env = {"INTERLOCK_WORKER_LEASE_S": "120"}
     members = Pair(
-        prepare(module_database_url, folder, command="serve"),
-        prepare(module_database_url, folder, command="dev"),
-        prepare(module_database_url, folder, command="work"),
+        prepare(module_database_url, folder, command="serve", env=env),
+        prepare(module_database_url, folder, command="dev", env=env),
+        prepare(module_database_url, folder, command="work", env=env),
     )
     with running(*members):
         yield members
@@ -79,6 +81,24 @@ async def test_cancel_works_on_the_process_that_does_not_own_the_run(
         assert values["trace"][-3:] == ["A", "B", "C"]
     now = [len([s for s in steps(pair.first, t) if s.startswith("step")]) for t in threads]
     assert all(after - before <= 1 for before, after in zip(noted, now, strict=True))
+
+
+async def test_cancel_reaches_a_silent_node_in_another_process(
+    clients: tuple[LangGraphClient, LangGraphClient], pair: Pair, until: Until
+) -> None:
+    """O25: a node that writes nothing cannot notice by itself; its graph is closed all the same."""
+    first, _ = clients
+    threads = [(await first.threads.create())["thread_id"] for _ in range(4)]
+    runs = [await first.runs.create(thread, "fact", input={"seconds": 300}) for thread in threads]
+
+    def noted(word: str) -> list[str]:
+        lines = [line for thread in threads for line in steps(pair.first, thread)]
+        return [line for line in lines if line.startswith(f"{word} threads.create_run")]
+
+    await until(lambda: len(noted("open")) == 4, deadline_s=20)
+    for thread, run in zip(threads, runs, strict=True):
+        await first.runs.cancel(thread, run["run_id"])
+    await until(lambda: len(noted("close")) == 4, deadline_s=5)
 
 
 async def test_reader_follows_a_run_that_another_process_executes(
