@@ -94,6 +94,22 @@ async def test_killed_run_goes_on_from_its_last_checkpoint_and_its_reader_misses
     await client.aclose()
 
 
+async def test_killed_run_repeats_only_the_node_that_was_cut_off(
+    own_server: InterlockServer, until: Until
+) -> None:
+    """kill -9 in the second of three nodes: a run that began anew would go through the first again."""
+    client = get_client(url=own_server.url, api_key=None)
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, "abc", input={"seconds": 1.0})
+    await until(lambda: steps(own_server, thread) == ["A", "B"])
+    own_server.kill()
+    own_server.start()
+
+    assert (await client.runs.join(thread, run["run_id"]))["trace"] == ["A", "B", "C"]
+    assert steps(own_server, thread) == ["A", "B", "B", "C"]
+    await client.aclose()
+
+
 async def test_after_a_crash_nothing_stays_running_and_new_runs_start_at_once(
     own_server: InterlockServer, until: Until
 ) -> None:

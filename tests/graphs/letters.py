@@ -1,5 +1,6 @@
-"""A, B, C: each adds its name to the trace. Their functions are synchronous on purpose."""
+"""A, B, C: each waits `seconds` and adds its name to the trace. Their functions block on purpose."""
 
+import time
 from operator import add
 from typing import Annotated, TypedDict
 
@@ -10,20 +11,29 @@ from notes import note
 
 class State(TypedDict, total=False):
     trace: Annotated[list[str], add]
+    seconds: float
+
+
+def wait(state: State) -> None:
+    if seconds := state.get("seconds"):
+        time.sleep(seconds)
 
 
 def node_a(state: State, config: RunnableConfig) -> State:
     note(config, "A")
+    wait(state)
     return {"trace": ["A"]}
 
 
 def node_b(state: State, config: RunnableConfig) -> State:
     note(config, "B")
+    wait(state)
     return {"trace": ["B"]}
 
 
 def node_c(state: State, config: RunnableConfig) -> State:
     note(config, "C")
+    wait(state)
     return {"trace": ["C"]}
 
 
