@@ -64,6 +64,8 @@ def encode(value: Any) -> bytes:
         # Something that orjson refuses without asking `_default`: a surrogate, a big integer, a
         # circle. Rare, so the walk in Python may be slow.
         text = orjson.dumps(_plain(value, 0, frozenset()), _default, _OPTIONS)
+    if text.isascii():
+        return text
     for character, escape in _LINE_ENDS.items():
         if character in text:
             text = text.replace(character, escape)
