@@ -68,6 +68,8 @@ class Projection:
         view = self._view
         match event.kind:
             case "run.started":
+                # Another attempt asks its models again: what the last one left half said is not its beginning.
+                self._messages = GrowingMessages()
                 if view.metadata:
                     yield "metadata", event.data
             case "run.ended":
