@@ -110,6 +110,35 @@ async def test_killed_run_repeats_only_the_node_that_was_cut_off(
     await client.aclose()
 
 
+async def test_answer_that_was_cut_off_grows_anew_after_a_crash(
+    own_server: InterlockServer, until: Until
+) -> None:
+    """kill -9 in the middle of an answer: the model is asked again, its words do not follow the old half."""
+    client = get_client(url=own_server.url, api_key=None)
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(
+        thread,
+        "chat",
+        input={"messages": [{"type": "human", "content": "hello"}], "delay": 0.5},
+        stream_mode="messages",
+        stream_resumable=True,
+    )
+    url = f"{own_server.url}/threads/{thread}/runs/{run['run_id']}/stream"
+    before: list[Frame] = []
+    reading = asyncio.create_task(read_until_broken(url, before))
+    await until(lambda: len([f for f in before if f.event == "messages/partial"]) >= 2, deadline_s=20)
+    own_server.kill()
+    await reading
+    own_server.start()
+
+    async with httpx.AsyncClient(timeout=60) as http:
+        rest = await read_events(http, url, after=before[-1].id)
+        assert before + rest == await read_events(http, url, after="-1")
+    grown = [frame.data[0]["content"] for frame in rest if frame.event == "messages/partial"]
+    assert grown == ["Red ", "Red lorry, ", "Red lorry, yellow ", "Red lorry, yellow lorry."]
+    await client.aclose()
+
+
 async def test_after_a_crash_nothing_stays_running_and_new_runs_start_at_once(
     own_server: InterlockServer, until: Until
 ) -> None:
