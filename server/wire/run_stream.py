@@ -68,7 +68,7 @@ class Projection:
         view = self._view
         match event.kind:
             case "run.started":
-                # Another attempt asks its models again: what the last one left half said is not its beginning.
+                # Another attempt asks its models again: what the last one left half said is no beginning.
                 self._messages = GrowingMessages()
                 if view.metadata:
                     yield "metadata", event.data
