@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -107,21 +108,24 @@ async def run_frames(event_log: EventLog, run: Run, view: View, *, after: Cursor
     """
     projection = Projection(view)
     start = beginning(run).seq if projection.needs_history else max(after.seq - 1, beginning(run).seq)
-    async for events in event_log.follow(
+    following = event_log.follow(
         tenant_id=run.tenant_id,
         thread_id=run.thread_id,
         run_id=run.run_id,
         after=start,
         whole="values" in view.modes,
-    ):
-        frames = [
-            frame.to_bytes(with_id=view.ids)
-            for event in events
-            for frame in projection.frames(event)
-            if frame.cursor > after
-        ]
-        if frames:
-            yield b"".join(frames)
+    )
+    # A reader that leaves must not stay subscribed.
+    async with contextlib.aclosing(following):
+        async for events in following:
+            frames = [
+                frame.to_bytes(with_id=view.ids)
+                for event in events
+                for frame in projection.frames(event)
+                if frame.cursor > after
+            ]
+            if frames:
+                yield b"".join(frames)
 
 
 def beginning(run: Run) -> Cursor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -53,27 +55,45 @@ async def thread_frames(
         find_run: tells what a run asked to be shown.
     """
     projections: dict[UUID, Projection] = {}
-    async for events in event_log.follow(
-        tenant_id=tenant_id, thread_id=thread_id, run_id=None, after=max(after.seq - 1, 0)
-    ):
-        chunk = bytearray()
-        for event in events:
-            if event.run_id is not None and event.run_id not in projections and "run_modes" in modes:
-                projections[event.run_id] = await _projection(event.run_id, find_run)
-            for frame in _frames(event, modes, projections):
-                if frame.cursor > after:
-                    chunk += frame.to_bytes(with_id=True)
-            if event.kind == "run.ended" and event.run_id is not None:
-                projections.pop(event.run_id, None)
-        if chunk:
-            yield bytes(chunk)
+    thread: dict[str, Any] = {"tenant_id": tenant_id, "thread_id": thread_id}
+    following = event_log.follow(**thread, run_id=None, after=max(after.seq - 1, 0))
+    async with contextlib.aclosing(following):
+        async for events in following:
+            chunk = bytearray()
+            for event in events:
+                if event.run_id is not None and event.run_id not in projections and "run_modes" in modes:
+                    run = await find_run(event.run_id)
+                    projections[event.run_id] = await _projection(event_log, run, before=event)
+                for frame in _frames(event, modes, projections):
+                    if frame.cursor > after:
+                        chunk += frame.to_bytes(with_id=True)
+                if event.kind == "run.ended" and event.run_id is not None:
+                    projections.pop(event.run_id, None)
+            if chunk:
+                yield bytes(chunk)
 
 
-async def _projection(run_id: UUID, find_run: RunLookup) -> Projection:
-    run = await find_run(run_id)
+async def _projection(event_log: EventLog, run: Run | None, *, before: Event) -> Projection:
+    """The projection of a run as it stands before an event, where a reader may have come in."""
     if run is None:
         return Projection(View(modes=frozenset(), subgraphs=False, ids=True))
-    return Projection(View.of(run))
+    projection = Projection(View.of(run))
+    if projection.needs_history and before.seq > run.first_seq:
+        earlier = event_log.follow(
+            tenant_id=run.tenant_id,
+            thread_id=run.thread_id,
+            run_id=run.run_id,
+            after=run.first_seq - 1,
+            whole=False,
+        )
+        async with contextlib.aclosing(earlier):
+            async for events in earlier:
+                for event in events:
+                    if event.seq >= before.seq:
+                        return projection
+                    for _ in projection.frames(event):
+                        pass
+    return projection
 
 
 def _frames(event: Event, modes: frozenset[str], projections: dict[UUID, Projection]) -> Iterator[Frame]:
@@ -82,16 +102,16 @@ def _frames(event: Event, modes: frozenset[str], projections: dict[UUID, Project
             yield Frame(Cursor(event.seq), "state_update", event.data)
         return
     shows_ends = "lifecycle" in modes or "run_modes" in modes
+    projection = projections.get(event.run_id) if event.run_id else None
     if event.kind == "run.ended":
         run_id = orjson.loads(event.data)["run_id"]
-        projection = projections.get(event.run_id) if event.run_id else None
         errors = list(projection.frames(event)) if projection else []
         yield from errors
         if shows_ends:
             done = orjson.dumps({"status": "run_done", "run_id": run_id})
             yield Frame(Cursor(event.seq, len(errors)), "metadata", done)
-    elif event.kind == "run.started":
+    elif event.kind == "run.started" and projection is None:
         if shows_ends:
             yield Frame(Cursor(event.seq), "metadata", event.data)
-    elif event.run_id in projections:
-        yield from projections[event.run_id].frames(event)
+    elif projection is not None:
+        yield from projection.frames(event)
