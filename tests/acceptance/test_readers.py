@@ -77,8 +77,9 @@ async def test_readers_that_stop_reading_neither_stall_runs_nor_fill_memory(
             stalled.enter_context(closing(reader))
         for thread in threads:
             assert await until(lambda t=thread: end_of(client, t), deadline_s=60) == "success"
-        # 200 MB of events were made; a server that kept them for its readers would have grown by as much.
-        assert memory(server) - before < 100 * MEGABYTE
+        # 200 MB of events were made, and a server that kept them for its readers would have grown by more
+        # than that. What the allocator holds for later goes up and down by half as much.
+        assert memory(server) - before < 150 * MEGABYTE
 
 
 def without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
