@@ -15,7 +15,10 @@ from interlock.checkpoints.notify import PRESENCE, Wakeups
 
 Until = Callable[..., Awaitable[Any]]
 
-_LISTENERS = b"SELECT pid FROM pg_stat_activity WHERE application_name = 'interlock-listen'"
+# The view shows the whole server, where other databases have servers of their own.
+_LISTENERS = b"""
+SELECT pid FROM pg_stat_activity WHERE application_name = 'interlock-listen' AND datname = current_database()
+"""
 
 
 @asynccontextmanager
@@ -86,7 +89,7 @@ async def test_after_a_lost_connection_every_listener_is_woken_and_hears_again(
             known = len(heard)
             await database.execute(
                 b"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                b" WHERE application_name = 'interlock-listen'"
+                b" WHERE application_name = 'interlock-listen' AND datname = current_database()"
             )
             await until(lambda known=known: len(heard) > known)
         assert set(heard) == {""}
@@ -97,7 +100,10 @@ async def test_after_a_lost_connection_every_listener_is_woken_and_hears_again(
 async def test_presence_lasts_as_long_as_the_connection(
     database: Database, database_url: str, until: Until
 ) -> None:
-    held = b"SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = %s AND granted"
+    held = (
+        b"SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = %s AND granted"
+        b" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
     wakeups = Wakeups(database_url)
     wakeups.be_present("host/1/abc")
     async with running(wakeups):

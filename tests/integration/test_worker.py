@@ -126,7 +126,7 @@ async def test_a_worker_without_notifications_finds_runs_by_polling(database_url
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE application_name LIKE '%-listen'"
+                " WHERE application_name LIKE '%-listen' AND datname = current_database()"
             )
         run = await start(resources, "abc", input=TRACE)
         assert await until(lambda: has_status(resources, run, "success"))
