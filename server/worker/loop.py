@@ -53,13 +53,15 @@ class Worker:
         self.settings = resources.settings.worker
         self.worker_id = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self.ready = asyncio.Event()
-        self._held: dict[UUID, Held] = {}
+        self._held: dict[asyncio.Task[None], Held] = {}
+        # By the task that carries it: a run that was handed back can be claimed again before its
+        # former task has ended.
         self._loops: list[RunLoop] = []
         self._loops_made = 0
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()
         self._check = asyncio.Event()
-        self._suspects: set[UUID] = set()
+        self._suspects: set[Held] = set()
         self._more_waiting = True
 
     @property
@@ -159,8 +161,9 @@ class Worker:
             lease_ends=time.monotonic() + self.settings.lease_s,
         )
         loop.runs += 1
-        self._held[run.run_id] = held
-        group.create_task(self._carry(held), name=f"carry {run.run_id}")
+        carrying = group.create_task(self._carry(held), name=f"carry {run.run_id}")
+        self._held[carrying] = held
+        carrying.add_done_callback(self._let_go)
 
     def _wake_in(self, seconds: float) -> None:
         if seconds < self.settings.poll_s:
@@ -173,7 +176,7 @@ class Worker:
             self._wake.set()
 
     def _on_cancel(self, payload: str) -> None:
-        suspects = set(self._held) if not payload else {UUID(payload)} & set(self._held)
+        suspects = {h for h in self._held.values() if not payload or h.run.run_id == UUID(payload)}
         if suspects:
             self._suspects |= suspects
             self._check.set()
@@ -181,13 +184,13 @@ class Worker:
     # --- carrying one run to its end -------------------------------------------------------------
 
     async def _carry(self, held: Held) -> None:
-        try:
-            await self._store(held.run, await self._outcome(held))
-        finally:
-            held.loop.runs -= 1
-            del self._held[held.run.run_id]
-            if self._more_waiting:
-                self._wake.set()
+        await self._store(held.run, await self._outcome(held))
+
+    def _let_go(self, carrying: asyncio.Task[None]) -> None:
+        held = self._held.pop(carrying)
+        held.loop.runs -= 1
+        if self._more_waiting:
+            self._wake.set()
 
     async def _outcome(self, held: Held) -> Outcome:
         """Wait for the end of a run; a stopped one gets a grace, then it is abandoned."""
@@ -228,6 +231,7 @@ class Worker:
         log.error(
             "run_abandoned", run_id=str(run.run_id), graph_id=run.graph_id, reason=str(held.stop.reason)
         )
+        held.outcome.cancel()
         held.loop.forget_threads()
         if held.loop.ping(patience_s=_PATIENCE_S) is None:
             return
@@ -271,9 +275,7 @@ class Worker:
             self._check.clear()
             suspects, self._suspects = self._suspects, set()
             all_due = time.monotonic() >= due
-            renewed = await self._renew(
-                [h for h in self._held.values() if all_due or h.run.run_id in suspects]
-            )
+            renewed = await self._renew([h for h in self._held.values() if all_due or h in suspects])
             if all_due:
                 due = time.monotonic() + (every if renewed else min(every, _RETRY_HEARTBEAT_S))
 
@@ -319,7 +321,7 @@ class Worker:
         for held in list(self._held.values()):
             self._stop(held, Drain(), grace_s=self.settings.drain_grace_s)
         while self._held:
-            await asyncio.wait({held.outcome for held in self._held.values()}, timeout=0.1)
+            await asyncio.wait(self._held)
 
     async def _watch_loops(self, group: asyncio.TaskGroup) -> None:
         while True:

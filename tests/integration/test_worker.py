@@ -17,7 +17,7 @@ from interlock.checkpoints.notify import PRESENCE
 from interlock.server.domain import Run
 from interlock.server.records import queue
 from interlock.server.resources import Resources
-from interlock.server.runs import cancel
+from interlock.server.runs import cancel, lifecycle
 
 from .engine import ANN, current, events_of, make_thread, opened, start, thread_of, told, working
 
@@ -237,6 +237,22 @@ async def test_an_expired_lease_is_swept_by_a_worker_that_runs_already(
         row = await until(lambda: has_status(observer, run, "success"), deadline_s=20)
         await connection.execute(b"SELECT pg_advisory_unlock_all()")
     assert (row.attempt, row.crashes) == (2, 1)
+
+
+async def test_a_worker_may_claim_a_run_again_before_its_former_attempt_has_ended(
+    database_url: str, until: Until, notes: Callable[[Run], list[str]]
+) -> None:
+    async with working(database_url) as (worker, resources):
+        run = await start(resources, "slow", input={"steps": 6, "seconds": 0.3})
+        await until(lambda: notes(run))
+        held = await current(resources, run)
+        assert held is not None
+        assert await lifecycle.take_back(resources, held, cause="the test", if_expired=False)
+        await until(lambda: len(worker.running) == 2)
+        row = await until(lambda: has_status(resources, run, "success"))
+        await until(lambda: not worker.running)
+    assert (row.attempt, row.crashes) == (2, 1)
+    assert len(set(notes(run))) == 6
 
 
 async def test_a_run_that_takes_too_long_ends_as_timeout(database_url: str, until: Until) -> None:
