@@ -48,6 +48,8 @@ def card(page: Page, title: str) -> Locator:
 
 def ended(page: Page) -> None:
     """Wait until what was begun is no longer under way."""
+    # Before its thread is shown, a first question has not begun.
+    expect(conversation(page)).to_be_visible()
     expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
 
 

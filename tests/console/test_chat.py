@@ -197,6 +197,22 @@ def test_a_failure_says_what_happened_and_the_last_step_can_run_again(page: Page
     expect(failed).to_have_count(0)
 
 
+def test_a_busy_thread_gives_the_question_back(page: Page, server: InterlockServer) -> None:
+    choose(page, "echo")
+    ask(page, "hello")
+    ended(page)
+    page.watch.expected += ["409"]
+    question = {"messages": [{"type": "human", "content": LONG, "id": "from-elsewhere"}]}
+    # Streamed, or the model would give its answer at once.
+    run = {"assistant_id": "echo", "input": question, "stream_mode": ["messages-tuple"]}
+    httpx.post(f"{server.url}/threads/{thread_id(page)}/runs", json=run).raise_for_status()
+    ask(page, "me too")
+    expect(page.get_by_role("region", name="The thread is busy")).to_be_visible()
+    expect(answers(page).last).to_have_text(LONG)
+    ended(page)
+    expect(page.get_by_label("Message")).to_have_value("me too")
+
+
 def test_hostile_output_of_a_model_is_inert(page: Page, server: InterlockServer) -> None:
     choose(page, "echo")
     ask(page, HOSTILE)
