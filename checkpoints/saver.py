@@ -32,16 +32,24 @@ from psycopg.rows import DictRow, dict_row
 from .database import Database
 from .memory import Memory
 from .queries import load_queries
+from .retry import persistently
 from .serde import StrictSerializer, UnknownType, json_safe, serializer_of
-from .thread_writer import ChannelValue, CheckpointRow, TaskWrite, ThreadWriter, WrongThread, persistently
+from .thread_writer import ChannelValue, CheckpointRow, TaskWrite, ThreadWriter, WrongThread
 
-__all__ = ["ThreadSaver", "WrongThread"]
+__all__ = ["ThreadSaver", "WrongThread", "public"]
 
-_queries = load_queries(__file__)
+_QUERIES = load_queries(__file__)
 
 _LONGEST_INLINE = 2_000
 _PRIVATE = ("__pregel_", "langgraph_auth_")
-"""Prefixes of `configurable` that LangGraph would copy into the metadata, where clients see them."""
+
+
+def public(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what only the graph may see: who is asking, and LangGraph's own wiring.
+
+    LangGraph copies these from `configurable` into metadata, where clients would see them.
+    """
+    return {key: value for key, value in fields.items() if not key.startswith(_PRIVATE)}
 
 
 class ThreadSaver(AsyncPostgresSaver):
@@ -91,7 +99,7 @@ class ThreadSaver(AsyncPostgresSaver):
     async def has_checkpoint_of(self, run_id: UUID) -> bool:
         """Whether a run has already saved a step of its own."""
         parameters = {"key": self._writer.key, "run_id": str(run_id)}
-        row = await persistently(lambda: self._database.fetch_one(_queries.run_has_checkpoint, parameters))
+        row = await persistently(lambda: self._database.fetch_one(_QUERIES.run_has_checkpoint, parameters))
         return row is not None
 
     async def preload(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -129,7 +137,6 @@ class ThreadSaver(AsyncPostgresSaver):
         place = self._place(config)
         ns: str = place["checkpoint_ns"]
         told = get_serializable_checkpoint_metadata(config, metadata)
-        public = {key: value for key, value in told.items() if not key.startswith(_PRIVATE)}
         inline, apart = _split(checkpoint["channel_values"])
         values = [
             ChannelValue(
@@ -143,7 +150,7 @@ class ThreadSaver(AsyncPostgresSaver):
             checkpoint_id=checkpoint["id"],
             parent_id=place.get("checkpoint_id"),
             checkpoint={**checkpoint, "channel_values": inline},
-            metadata=json_safe(public),
+            metadata=json_safe(public(told)),
         )
         self._memory.saved(row, checkpoint)
         await self._writer.put(row, values)

@@ -317,7 +317,7 @@ def json_safe(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _whole(str.__str__(value)).replace("\0", "\ufffd")
+        return whole(str.__str__(value)).replace("\0", "\ufffd")
     if isinstance(value, int):
         return int(value) if -(2**63) <= value < 2**63 else str(value)
     if isinstance(value, float):
@@ -369,12 +369,12 @@ def _exact(value: Any, depth: int) -> Any:
     if kind is list or kind is tuple:
         return [_exact(item, depth + 1) for item in value]
     if kind is dict:
-        return {_whole(key) if type(key) is str else key: _exact(v, depth + 1) for key, v in value.items()}
+        return {whole(key) if type(key) is str else key: _exact(v, depth + 1) for key, v in value.items()}
     return value
 
 
-def _whole(text: str) -> str:
-    """`text` with U+FFFD for lone surrogates: for keys, which cannot be of an ext type."""
+def whole(text: str) -> str:
+    """`text` with U+FFFD for lone surrogates."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

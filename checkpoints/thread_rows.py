@@ -14,7 +14,7 @@ from psycopg.rows import DictRow, dict_row
 from .database import Connection
 from .queries import load_queries
 
-_queries = load_queries(__file__)
+_QUERIES = load_queries(__file__)
 
 
 def thread_key(tenant_id: str, thread_id: UUID) -> str:
@@ -24,7 +24,7 @@ def thread_key(tenant_id: str, thread_id: UUID) -> str:
 
 async def delete_thread_in(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
     """Remove all checkpoints of a thread."""
-    await connection.execute(_queries.delete_thread, {"key": thread_key(tenant_id, thread_id)})
+    await connection.execute(_QUERIES.delete_thread, {"key": thread_key(tenant_id, thread_id)})
 
 
 async def delete_runs_in(
@@ -32,7 +32,7 @@ async def delete_runs_in(
 ) -> None:
     """Remove what runs have left in the state of a thread."""
     await connection.execute(
-        _queries.delete_runs,
+        _QUERIES.delete_runs,
         {"key": thread_key(tenant_id, thread_id), "run_ids": [str(run_id) for run_id in run_ids]},
     )
 
@@ -42,7 +42,7 @@ async def copy_thread_in(
 ) -> None:
     """Copy all checkpoints of a thread to another of the tenant."""
     await connection.execute(
-        _queries.copy_thread,
+        _QUERIES.copy_thread,
         {
             "key": thread_key(tenant_id, thread_id),
             "new_key": thread_key(tenant_id, new_thread_id),

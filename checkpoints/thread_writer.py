@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from .database import Database, jsonb
-from .errors import DatabaseError, DatabaseUnavailable
+from .errors import DatabaseError
 from .queries import load_queries
+from .retry import persistently
 from .thread_rows import thread_key
 
-_queries = load_queries(__file__)
-_RETRY_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0)
-"""Pauses while the database is away; each write can be made twice without harm."""
+_QUERIES = load_queries(__file__)
 _TURNS = 12
 """How many turns of the loop the writes of a task wait for the checkpoint that follows them."""
-
-T = TypeVar("T")
 
 
 class WrongThread(DatabaseError):
@@ -112,7 +109,7 @@ class ThreadWriter:
         """Remove everything of the thread."""
         self.check()
         async with self._turn:
-            await self._run(_queries.delete_own, {})
+            await self._run(_QUERIES.delete_own, {})
 
     async def settle(self) -> None:
         """Wait until everything written so far has committed.
@@ -206,12 +203,12 @@ def _statement(batch: Sequence[_Write]) -> tuple[bytes, dict[str, Any]]:
         "writes": [row.body for row in rows],
     }
     if batch[0].replaces:
-        return _queries.replace, parameters
+        return _QUERIES.replace, parameters
     checkpoints = [write.checkpoint for write in batch if write.checkpoint is not None]
     if not checkpoints:
-        return _queries.write_only, parameters
+        return _QUERIES.write_only, parameters
     values = [value for write in batch for value in write.values]
-    return _queries.write, parameters | {
+    return _QUERIES.write, parameters | {
         "blob_nss": [value.ns for value in values],
         "blob_channels": [value.channel for value in values],
         "blob_versions": [value.version for value in values],
@@ -223,13 +220,3 @@ def _statement(batch: Sequence[_Write]) -> tuple[bytes, dict[str, Any]]:
         "checkpoints": [jsonb(row.checkpoint) for row in checkpoints],
         "metadatas": [jsonb(row.metadata) for row in checkpoints],
     }
-
-
-async def persistently(call: Callable[[], Awaitable[T]]) -> T:
-    """Call until the database is there; what is called can be done twice without harm."""
-    for pause in _RETRY_S:
-        try:
-            return await call()
-        except DatabaseUnavailable:
-            await asyncio.sleep(pause)
-    return await call()

@@ -69,7 +69,6 @@ class Run:
     worker_id: str | None
     fence: int | None
     lease_until: datetime | None
-    cancel_action: CancelAction | None
     cancel_reason: str | None
     error: dict[str, str] | None
     """`{"error": class name, "message": text}`."""

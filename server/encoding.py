@@ -48,6 +48,8 @@ from langchain_core.messages import (
 from langgraph.types import Send
 from pydantic import BaseModel
 
+from ..checkpoints.serde import whole
+
 # Not OPT_SERIALIZE_NUMPY: with it orjson imports numpy when it first meets an unknown type, on the loop.
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 _DEEPEST = 200
@@ -160,9 +162,7 @@ def _plain(value: Any, depth: int, above: frozenset[int]) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return (
-            _whole(str.__str__(value)) if not isinstance(value, Enum) else _plain(value.value, depth, above)
-        )
+        return whole(str.__str__(value)) if not isinstance(value, Enum) else _plain(value.value, depth, above)
     if isinstance(value, Enum):
         return _plain(value.value, depth, above)
     if isinstance(value, int):
@@ -170,7 +170,7 @@ def _plain(value: Any, depth: int, above: frozenset[int]) -> Any:
     if isinstance(value, float):
         return float(value)
     if depth > _DEEPEST or id(value) in above:
-        return _whole(_text(value))
+        return whole(_text(value))
     above |= {id(value)}
     if isinstance(value, dict):
         return {
@@ -193,14 +193,9 @@ def _opened(value: Any) -> Any:
 
 def _key(key: Any) -> str:
     if isinstance(key, str) and not isinstance(key, Enum):
-        return _whole(str.__str__(key))
+        return whole(str.__str__(key))
     plain = orjson.loads(encode(key))
     return plain if isinstance(plain, str) else encode(plain).decode()
-
-
-def _whole(text: str) -> str:
-    """`text` without lone surrogates."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _big(value: int) -> orjson.Fragment | str:

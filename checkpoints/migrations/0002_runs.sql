@@ -29,7 +29,6 @@ CREATE TABLE interlock.runs (
     worker_id text,
     fence bigint,
     lease_until timestamptz,
-    cancel_action text CHECK (cancel_action IN ('interrupt', 'rollback')),
     cancel_reason text,
     -- JSON text of {"error", "message"} when status is error or timeout.
     error bytea,

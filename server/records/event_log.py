@@ -18,6 +18,7 @@ from ...checkpoints.database import Connection, Database
 from ...checkpoints.errors import DatabaseError, DatabaseUnavailable, FenceLost
 from ...checkpoints.notify import Wakeups
 from ...checkpoints.queries import load_queries
+from ...checkpoints.retry import PAUSES_S
 from ..domain import Event
 from .hub import Batch, Hub
 from .log_reader import LogReader
@@ -39,12 +40,10 @@ __all__ = [
 ]
 
 log = structlog.get_logger(__name__)
-_queries = load_queries(__file__)
+_QUERIES = load_queries(__file__)
 
 CHANNEL = "interlock_events"
 _POLL_S = 3.0
-_RETRY_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 4.0)
-"""Pauses while the database is away; a restart of Postgres must not cost a run."""
 
 
 @dataclass(slots=True, eq=False)
@@ -155,7 +154,7 @@ class EventLog:
         left = dict(enumerate(parts))
         try:
             rows = await self._database.fetch_all(
-                _queries.append,
+                _QUERIES.append,
                 {
                     "tenant_ids": [p.tenant_id for p in parts],
                     "thread_ids": [p.thread_id for p in parts],
@@ -184,7 +183,7 @@ class EventLog:
     async def _store_alone(self, part: _Part, *, uncertain: bool) -> None:
         """Store a part that a flush left: wait for the thread's lock, or for the database."""
         try:
-            for pause in (*_RETRY_S, None):
+            for pause in (*PAUSES_S, None):
                 try:
                     last_seq = await self._last_stored(part) if uncertain else None
                     self._done(part, last_seq or await self._store(part))
@@ -202,14 +201,14 @@ class EventLog:
 
     async def _store(self, part: _Part) -> int:
         row = await self._database.fetch_one(
-            _queries.append_waiting, {**part.parameters(), "origin": self._hub.origin}
+            _QUERIES.append_waiting, {**part.parameters(), "origin": self._hub.origin}
         )
         if row is None:
             raise FenceLost(f"run {part.run_id} no longer holds thread {part.thread_id}")
         return row["last_seq"]
 
     async def _last_stored(self, part: _Part) -> int | None:
-        row = await self._database.fetch_one(_queries.last_segment, part.parameters())
+        row = await self._database.fetch_one(_QUERIES.last_segment, part.parameters())
         return None if row is None else row["last_seq"]
 
     def _done(self, part: _Part, last_seq: int) -> None:
@@ -321,7 +320,7 @@ async def append_in(
     """
     codec, body = pack(events)
     cursor = await connection.execute(
-        _queries.append_in,
+        _QUERIES.append_in,
         {
             "tenant_id": tenant_id,
             "thread_id": thread_id,
@@ -340,7 +339,7 @@ async def append_in(
 
 async def last_seq(connection: Connection, *, tenant_id: str, thread_id: UUID) -> int:
     """Number of the last event of a thread; 0 when it has none."""
-    cursor = await connection.execute(_queries.last_seq, {"tenant_id": tenant_id, "thread_id": thread_id})
+    cursor = await connection.execute(_QUERIES.last_seq, {"tenant_id": tenant_id, "thread_id": thread_id})
     row = await cursor.fetchone()
     assert row is not None
     return row["last_seq"]
@@ -351,15 +350,15 @@ async def delete_runs_in(
 ) -> None:
     """Remove the events of runs, inside the caller's transaction."""
     await connection.execute(
-        _queries.delete_runs, {"tenant_id": tenant_id, "thread_id": thread_id, "run_ids": list(run_ids)}
+        _QUERIES.delete_runs, {"tenant_id": tenant_id, "thread_id": thread_id, "run_ids": list(run_ids)}
     )
 
 
 async def delete_thread_in(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
     """Remove all events of a thread, inside the caller's transaction."""
-    await connection.execute(_queries.delete_thread, {"tenant_id": tenant_id, "thread_id": thread_id})
+    await connection.execute(_QUERIES.delete_thread, {"tenant_id": tenant_id, "thread_id": thread_id})
 
 
 async def sweep(connection: Connection, *, retention_s: float, limit: int = 1000) -> int:
     """Remove segments past their retention; returns how many."""
-    return (await connection.execute(_queries.sweep, {"retention_s": retention_s, "limit": limit})).rowcount
+    return (await connection.execute(_QUERIES.sweep, {"retention_s": retention_s, "limit": limit})).rowcount

@@ -15,7 +15,7 @@ from .hub import Batch
 from .references import Resolver, is_reference
 from .segments import unpack
 
-_queries = load_queries(__file__)
+_QUERIES = load_queries(__file__)
 
 _PAGE_SEGMENTS = 256
 _PAGE_BYTES = 4 * 1024 * 1024
@@ -45,7 +45,7 @@ class LogReader:
         """What the table holds after the cursor. Sets `ended` when nothing can follow it."""
         while not self.ended:
             rows = await self.database.fetch_all(
-                _queries.read_segments,
+                _QUERIES.read_segments,
                 {
                     **self._key(),
                     "after": self.cursor,

@@ -14,10 +14,10 @@ from uuid import UUID
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.notify import PRESENCE
 from ...checkpoints.queries import load_queries
-from ..domain import CancelAction, Run, RunStatus, Thread, ThreadStatus
+from ..domain import Run, RunStatus, Thread, ThreadStatus
 from .segments import NewEvent, pack
 
-_queries = load_queries(__file__)
+_QUERIES = load_queries(__file__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,6 @@ class LeaseState:
     """False: it was taken away, ended by somebody else, or deleted."""
     status: RunStatus | None
     """None: the row is gone."""
-    cancel_action: CancelAction | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,7 @@ async def create_thread(
     """Create and lock a thread; None when it exists."""
     row = await _one(
         connection,
-        _queries.create_thread,
+        _QUERIES.create_thread,
         tenant_id=tenant_id,
         thread_id=thread_id,
         metadata=jsonb(dict(metadata)),
@@ -105,7 +104,7 @@ async def insert_run(connection: Connection, run: NewRun) -> Run:
         parameters[name] = jsonb(parameters[name])
     codec, body = pack([parameters.pop("created")])
     stamp = jsonb({"graph_id": run.graph_id, "assistant_id": str(run.assistant_id)})
-    row = await _one(connection, _queries.insert_run, **parameters, codec=codec, body=body, stamp=stamp)
+    row = await _one(connection, _QUERIES.insert_run, **parameters, codec=codec, body=body, stamp=stamp)
     assert row is not None
     return Run.from_row(row)
 
@@ -114,7 +113,7 @@ async def run_by_key(
     connection: Connection, *, tenant_id: str, idempotency_key: str
 ) -> tuple[Run, bytes] | None:
     """The run that an idempotency key stands for, and the hash of the request that made it."""
-    row = await _one(connection, _queries.run_by_key, tenant_id=tenant_id, idempotency_key=idempotency_key)
+    row = await _one(connection, _QUERIES.run_by_key, tenant_id=tenant_id, idempotency_key=idempotency_key)
     return (Run.from_row(row), bytes(row["request_hash"])) if row else None
 
 
@@ -125,7 +124,7 @@ async def get_run(
     connection: Connection, *, tenant_id: str, run_id: UUID, thread_id: UUID | None = None
 ) -> Run | None:
     """One run, on the given thread if there is one."""
-    row = await _one(connection, _queries.get_run, tenant_id=tenant_id, thread_id=thread_id, run_id=run_id)
+    row = await _one(connection, _QUERIES.get_run, tenant_id=tenant_id, thread_id=thread_id, run_id=run_id)
     return Run.from_row(row) if row else None
 
 
@@ -141,7 +140,7 @@ async def list_runs(
     """Runs of a thread, newest first."""
     return await _runs(
         connection,
-        _queries.list_runs,
+        _QUERIES.list_runs,
         tenant_id=tenant_id,
         thread_id=thread_id,
         status=status,
@@ -152,7 +151,7 @@ async def list_runs(
 
 async def inflight_runs(connection: Connection, *, tenant_id: str, thread_id: UUID) -> list[Run]:
     """Runs that wait or run on a thread, in the order they are served."""
-    return await _runs(connection, _queries.inflight_runs, tenant_id=tenant_id, thread_id=thread_id)
+    return await _runs(connection, _QUERIES.inflight_runs, tenant_id=tenant_id, thread_id=thread_id)
 
 
 async def inflight_threads(
@@ -160,7 +159,7 @@ async def inflight_threads(
 ) -> list[UUID]:
     """Threads of a tenant that have a run in one of `statuses`."""
     cursor = await connection.execute(
-        _queries.inflight_threads, {"tenant_id": tenant_id, "statuses": list(statuses)}
+        _QUERIES.inflight_threads, {"tenant_id": tenant_id, "statuses": list(statuses)}
     )
     return [row["thread_id"] for row in await cursor.fetchall()]
 
@@ -169,7 +168,7 @@ async def lock_thread(
     connection: Connection, *, tenant_id: str, thread_id: UUID, wait: bool = True
 ) -> Thread | None:
     """Lock a thread; None when it does not exist or, without `wait`, when it is locked."""
-    statement = _queries.lock_thread if wait else _queries.try_lock_thread
+    statement = _QUERIES.lock_thread if wait else _QUERIES.try_lock_thread
     row = await _one(connection, statement, tenant_id=tenant_id, thread_id=thread_id)
     return Thread.from_row(row | {"status": row["settled_status"]}) if row else None
 
@@ -183,13 +182,13 @@ async def claim(connection: Connection, *, worker_id: str, slots: int, lease_s: 
     Raises:
         Conflict: another worker was quicker on one of the threads; try again.
     """
-    runs = await _runs(connection, _queries.claim_runs, worker_id=worker_id, slots=slots, lease_s=lease_s)
+    runs = await _runs(connection, _QUERIES.claim_runs, worker_id=worker_id, slots=slots, lease_s=lease_s)
     return sorted(runs, key=lambda run: (run.priority, run.run_at, run.first_seq))
 
 
 async def next_due(connection: Connection) -> float | None:
     """Seconds until the next delayed run is due."""
-    row = await _one(connection, _queries.next_due)
+    row = await _one(connection, _QUERIES.next_due)
     return row["seconds"] if row else None
 
 
@@ -198,7 +197,7 @@ async def renew(
 ) -> list[LeaseState]:
     """Renew the leases of `runs`, note what they have spent, and tell how each one stands."""
     cursor = await connection.execute(
-        _queries.renew_leases,
+        _QUERIES.renew_leases,
         {
             "tenant_ids": [run.tenant_id for run in runs],
             "thread_ids": [run.thread_id for run in runs],
@@ -229,7 +228,7 @@ async def finish(
     codec, body = pack(events)
     row = await _one(
         connection,
-        _queries.finish_run,
+        _QUERIES.finish_run,
         **_identity(run),
         status=status,
         error=error,
@@ -251,7 +250,7 @@ async def hand_back(connection: Connection, run: Run, *, usage: dict[str, Any] |
     """Put a run of this worker back into the queue; None when the fence is lost."""
     row = await _one(
         connection,
-        _queries.hand_back_run,
+        _QUERIES.hand_back_run,
         **_identity(run),
         usage=None if usage is None else jsonb(usage),
     )
@@ -260,7 +259,7 @@ async def hand_back(connection: Connection, run: Run, *, usage: dict[str, Any] |
 
 async def expired(connection: Connection, *, without_worker: bool) -> list[Run]:
     """Running runs whose lease ran out; `without_worker` adds those whose worker is not connected."""
-    return await _runs(connection, _queries.expired_runs, without_worker=without_worker, presence=PRESENCE)
+    return await _runs(connection, _QUERIES.expired_runs, without_worker=without_worker, presence=PRESENCE)
 
 
 async def take_back(
@@ -278,7 +277,7 @@ async def take_back(
     """
     row = await _one(
         connection,
-        _queries.take_back_run,
+        _QUERIES.take_back_run,
         **_identity(run),
         max_attempts=max_attempts,
         error=error,
@@ -297,7 +296,7 @@ async def interrupt_runs(
     """End runs of a locked thread as interrupted; returns those that were in flight."""
     return await _runs(
         connection,
-        _queries.interrupt_runs,
+        _QUERIES.interrupt_runs,
         tenant_id=tenant_id,
         thread_id=thread_id,
         run_ids=list(run_ids),
@@ -311,7 +310,7 @@ async def delete_runs(
     """Remove runs of a locked thread, all when `run_ids` is None, and return them as they were."""
     return await _runs(
         connection,
-        _queries.delete_runs,
+        _QUERIES.delete_runs,
         tenant_id=tenant_id,
         thread_id=thread_id,
         run_ids=None if run_ids is None else list(run_ids),
@@ -323,7 +322,7 @@ async def settle_thread(
 ) -> None:
     """Write where a locked thread rests; `new_writer` shuts out whoever writes to it now."""
     await connection.execute(
-        _queries.settle_thread,
+        _QUERIES.settle_thread,
         {
             "tenant_id": tenant_id,
             "thread_id": thread_id,
@@ -339,12 +338,12 @@ async def settle_thread(
 
 async def serve_next(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
     """After a run left the line of a locked thread: let the next one forward and wake the workers."""
-    await connection.execute(_queries.serve_next, {"tenant_id": tenant_id, "thread_id": thread_id})
+    await connection.execute(_QUERIES.serve_next, {"tenant_id": tenant_id, "thread_id": thread_id})
 
 
 async def announce_cancel(connection: Connection, run_ids: Sequence[UUID]) -> None:
     """Wake, on commit, the workers that hold these runs."""
-    await connection.execute(_queries.announce_cancel, {"run_ids": list(run_ids)})
+    await connection.execute(_QUERIES.announce_cancel, {"run_ids": list(run_ids)})
 
 
 # --- sweeping ----------------------------------------------------------------------------------
@@ -353,7 +352,7 @@ async def announce_cancel(connection: Connection, run_ids: Sequence[UUID]) -> No
 async def delete_temporary_thread(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
     """Remove the thread of a stateless run; its run and events stay until the sweep."""
     await connection.execute(
-        _queries.delete_temporary_thread, {"tenant_id": tenant_id, "thread_id": thread_id}
+        _QUERIES.delete_temporary_thread, {"tenant_id": tenant_id, "thread_id": thread_id}
     )
 
 
@@ -361,16 +360,16 @@ async def sweep_temporary_runs(
     connection: Connection, *, grace_s: float, limit: int = 1000
 ) -> list[tuple[str, UUID]]:
     """Forget stateless runs that ended long ago; returns the threads that they had."""
-    cursor = await connection.execute(_queries.sweep_temporary_runs, {"grace_s": grace_s, "limit": limit})
+    cursor = await connection.execute(_QUERIES.sweep_temporary_runs, {"grace_s": grace_s, "limit": limit})
     return [(row["tenant_id"], row["thread_id"]) for row in await cursor.fetchall()]
 
 
 async def analyse_if_never(connection: Connection) -> bool:
     """Give the planner statistics on the hot tables if it has none for rows that are there."""
-    row = await _one(connection, _queries.unanalysed)
+    row = await _one(connection, _QUERIES.unanalysed)
     if row is None or not row["unanalysed"]:
         return False
-    await connection.execute(_queries.analyse)
+    await connection.execute(_QUERIES.analyse)
     return True
 
 

@@ -196,7 +196,6 @@ renewed AS (
 SELECT
     m.run_id,
     r.status,
-    r.cancel_action,
     n.run_id IS NOT NULL AS renewed,
     coalesce(r.status = 'running' AND r.fence = m.fence, false) AS held
 FROM mine m
@@ -301,7 +300,6 @@ RETURNING r.*
 -- Ends runs of a thread that is locked.
 UPDATE interlock.runs SET
     status = 'interrupted',
-    cancel_action = 'interrupt',
     cancel_reason = %(reason)s,
     lease_until = NULL,
     ended_at = now(),
@@ -326,7 +324,8 @@ UPDATE interlock.threads SET
     interrupts = %(interrupts)s,
     error = %(error)s,
     exact = %(exact)s,
-    updated_at = now()
+    updated_at = now(),
+    state_updated_at = CASE WHEN %(values)s::jsonb IS NULL THEN state_updated_at ELSE now() END
 WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
 
 -- name: serve_next

@@ -23,7 +23,7 @@ from ..domain import Event
 from ..encoding import MESSAGE_TYPES, encode
 
 log = structlog.get_logger(__name__)
-_queries = load_queries(__file__)
+_QUERIES = load_queries(__file__)
 
 LARGE = 32 * 1024
 """Bytes of JSON from which on a state is worth a reference."""
@@ -78,7 +78,7 @@ class Resolver:
         if (channel, version) in self._last:
             return self._last[channel, version]
         row = await self.database.fetch_one(
-            _queries.load_value,
+            _QUERIES.load_value,
             {"key": thread_key(self.tenant_id, self.thread_id), "channel": channel, "version": version},
         )
         if row is None:

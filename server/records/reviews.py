@@ -12,7 +12,7 @@ from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.queries import load_queries
 from ...tools.policy.review import STATUS_AFTER, DecisionType, Review, ReviewRequest
 
-QUERIES = load_queries(__file__)
+_QUERIES = load_queries(__file__)
 
 
 async def ask(connection: Connection, request: ReviewRequest) -> tuple[Review, bool]:
@@ -37,7 +37,7 @@ async def ask(connection: Connection, request: ReviewRequest) -> tuple[Review, b
         "policy_version": request.policy_version,
         "requested_by": request.requested_by,
     }
-    row = await (await connection.execute(QUERIES.ask, parameters)).fetchone()
+    row = await (await connection.execute(_QUERIES.ask, parameters)).fetchone()
     if row is not None:
         return Review.from_row(row), True
     existing = await find(connection, request)
@@ -53,7 +53,7 @@ async def find(connection: Connection, request: ReviewRequest) -> Review | None:
         "thread_id": request.thread_id,
         "review_id": request.review_id,
     }
-    row = await (await connection.execute(QUERIES.find, key)).fetchone()
+    row = await (await connection.execute(_QUERIES.find, key)).fetchone()
     return None if row is None else Review.from_row(row)
 
 
@@ -62,7 +62,7 @@ async def lock_of_thread(
 ) -> list[Review]:
     """The reviews of a thread among these ids, locked until the transaction ends."""
     cursor = await connection.execute(
-        QUERIES.lock_of_thread,
+        _QUERIES.lock_of_thread,
         {"tenant_id": tenant_id, "thread_id": thread_id, "review_ids": list(review_ids)},
     )
     return [Review.from_row(row) for row in await cursor.fetchall()]
@@ -78,7 +78,7 @@ async def decide(
 ) -> Review | None:
     """Answer a pending review; None when it is already answered."""
     cursor = await connection.execute(
-        QUERIES.decide,
+        _QUERIES.decide,
         {
             "tenant_id": review.tenant_id,
             "thread_id": review.thread_id,
@@ -97,14 +97,14 @@ async def supersede(
 ) -> int:
     """Close the pending reviews of a thread that it no longer waits for."""
     cursor = await connection.execute(
-        QUERIES.supersede, {"tenant_id": tenant_id, "thread_id": thread_id, "kept": list(kept)}
+        _QUERIES.supersede, {"tenant_id": tenant_id, "thread_id": thread_id, "kept": list(kept)}
     )
     return cursor.rowcount
 
 
 async def newest(connection: Connection, *, tenant_id: str, thread_id: UUID) -> Review | None:
     """The last question that a thread asked."""
-    cursor = await connection.execute(QUERIES.newest, {"tenant_id": tenant_id, "thread_id": thread_id})
+    cursor = await connection.execute(_QUERIES.newest, {"tenant_id": tenant_id, "thread_id": thread_id})
     row = await cursor.fetchone()
     return None if row is None else Review.from_row(row)
 
@@ -114,6 +114,6 @@ async def pending(
 ) -> list[Review]:
     """Reviews that wait for a person, oldest first; of one thread or of the whole tenant."""
     cursor = await connection.execute(
-        QUERIES.pending, {"tenant_id": tenant_id, "thread_id": thread_id, "limit": limit}
+        _QUERIES.pending, {"tenant_id": tenant_id, "thread_id": thread_id, "limit": limit}
     )
     return [Review.from_row(row) for row in await cursor.fetchall()]

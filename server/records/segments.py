@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,10 @@ _WORTH_COMPRESSING = 400
 _LARGEST_BODY = 1 << 30
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class NewEvent:
     """An event that has no number yet."""
@@ -26,10 +31,10 @@ class NewEvent:
     kind: EventKind
     data: bytes
     """JSON text."""
-    at_ms: int
     namespace: tuple[str, ...] = ()
     stored: bytes | None = None
     """What the log holds instead of `data`: see `references`."""
+    at_ms: int = field(default_factory=_now_ms)
 
 
 # A compressor belongs to one thread at a time; runs are executed on several.

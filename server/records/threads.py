@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
@@ -53,16 +53,6 @@ class Threads(NamedTuple):
     total: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """What a thread shows of its state: the columns of that name."""
-
-    values: Any
-    interrupts: Any
-    exact: bytes | None
-    settled_status: Literal["idle", "interrupted", "error"]
-
-
 async def insert(
     connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
 ) -> Thread | None:
@@ -98,18 +88,6 @@ async def take_fence(connection: Connection, *, tenant_id: str, thread_id: UUID)
     row = await fetch_one(connection, _QUERIES.take_fence, {"tenant_id": tenant_id, "thread_id": thread_id})
     assert row is not None
     return int(row["fence"])
-
-
-async def settle(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, fence: int, shown: Shown
-) -> bool:
-    """Store what the thread shows; False when another writer has taken it since."""
-    columns = asdict(shown) | {"values": jsonb(shown.values), "interrupts": jsonb(shown.interrupts)}
-    cursor = await connection.execute(
-        _QUERIES.settle_thread,
-        {"tenant_id": tenant_id, "thread_id": thread_id, "fence": fence, **columns},
-    )
-    return cursor.rowcount == 1
 
 
 async def copy(

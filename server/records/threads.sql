@@ -34,13 +34,6 @@ UPDATE interlock.threads SET fence = fence + 1
 WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
 RETURNING fence;
 
--- name: settle_thread
--- What the thread shows after its state was written from outside a run; refused to an older writer.
-UPDATE interlock.threads
-SET values = %(values)s, interrupts = %(interrupts)s, error = NULL, exact = %(exact)s,
-    settled_status = %(settled_status)s, updated_at = now(), state_updated_at = now()
-WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND fence = %(fence)s;
-
 -- name: copy_thread_row
 -- A second thread with the same metadata, config and shown state.
 INSERT INTO interlock.threads

@@ -25,7 +25,6 @@ from ..records import assistants, queue
 from ..records.segments import NewEvent
 from . import cancel
 from .catalog import GraphFailed
-from .lifecycle import now_ms
 from .reviews import ResumePlan, answer
 
 if TYPE_CHECKING:
@@ -269,7 +268,7 @@ class _Admission:
             request_hash=request_hash,
             budget=budget.to_row(),
             after_seconds=request.after_seconds,
-            created=NewEvent(kind="run.created", data=encode({"run_id": str(run_id)}), at_ms=now_ms()),
+            created=NewEvent(kind="run.created", data=encode({"run_id": str(run_id)})),
         )
         return await queue.insert_run(self.connection, new)
 

@@ -161,14 +161,16 @@ async def _show_state(resources: Resources, principal: Principal, thread_id: UUI
         return
     if left["checkpoint"] is None:
         return
-    interrupts = {task["id"]: task["interrupts"] for task in left["tasks"] if task["interrupts"]}
     identity: dict[str, Any] = {"tenant_id": principal.tenant, "thread_id": thread_id}
     async with resources.database.transaction() as connection:
         thread = await queue.lock_thread(connection, **identity)
         if thread is None or thread.fence != fence:
             return  # the next run is on its way, and will tell
         settlement = shown(
-            thread.status, values=encode(left["values"]), interrupts=interrupts, error=thread.error
+            thread.status,
+            values=encode(left["values"]),
+            interrupts=state.interrupts_of(left),
+            error=thread.error,
         )
         await queue.settle_thread(connection, **identity, settlement=settlement, new_writer=False)
 

@@ -5,7 +5,6 @@ Every transaction here is fenced: when the run was taken away meanwhile, nothing
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, assert_never
@@ -194,18 +193,13 @@ def ended_event(run: Run, *, checkpoint_id: str | None = None, **more: Any) -> N
         fields["error"] = run.error
     if checkpoint_id is not None:
         fields["checkpoint_id"] = checkpoint_id
-    return NewEvent(kind="run.ended", data=encode(fields | more), at_ms=now_ms())
+    return NewEvent(kind="run.ended", data=encode(fields | more))
 
 
 def _pause_event(values: bytes | None, interrupts: list[dict[str, Any]]) -> NewEvent:
     """The state at a budget pause, shown as clients expect an interrupt: the graph itself knows none."""
     state = orjson.loads(values) if values is not None else {}
-    return NewEvent(kind="values", data=encode({**state, "__interrupt__": interrupts}), at_ms=now_ms())
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+    return NewEvent(kind="values", data=encode({**state, "__interrupt__": interrupts}))
 
 
 def settled_status(status: RunStatus, *, waits: bool) -> ThreadStatus:

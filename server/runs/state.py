@@ -20,12 +20,12 @@ from ...checkpoints.saver import ThreadSaver
 from ...checkpoints.store import PostgresStore
 from ...tools.policy.permissions import Principal
 from ..domain import Thread
-from ..encoding import encode, storable
+from ..encoding import encode
 from ..errors import BadRequest, Conflicting, NotFound
 from ..records import assistants, queue, threads
 from ..records.event_log import NewEvent, append_in
 from ..records.threads import ThreadKey
-from .lifecycle import now_ms
+from .lifecycle import settled_status, shown
 
 if TYPE_CHECKING:
     from langgraph_sdk.runtime import AccessContext
@@ -209,26 +209,19 @@ async def _write(
 async def _settle(resources: Resources, thread: Thread, *, fence: int, latest: StateSnapshot) -> None:
     """Show the new state on the thread and tell its readers."""
     state = _shape(latest)
-    interrupts = {task["id"]: task["interrupts"] for task in state["tasks"] if task["interrupts"]}
-    values, exact = storable(encode(state["values"]))
-    safe_interrupts, exact_interrupts = storable(encode(interrupts))
-    if exact is not None or exact_interrupts is not None:
-        exact = encode({"values": state["values"], "interrupts": interrupts, "error": None})
-    shown = threads.Shown(
-        values=values,
-        interrupts=safe_interrupts,
-        exact=exact,
-        settled_status="interrupted" if state["next"] else "idle",
-    )
+    interrupts = interrupts_of(state)
+    status = settled_status("success", waits=bool(state["next"] or interrupts))
+    settlement = shown(status, values=encode(state["values"]), interrupts=interrupts, error=None)
     key = ThreadKey(tenant_id=thread.tenant_id, thread_id=thread.thread_id)
     event = NewEvent(
         kind="state.updated",
         data=encode({"state": state, "thread_id": str(thread.thread_id)}),
-        at_ms=now_ms(),
     )
     async with resources.database.transaction() as connection:
-        if not await threads.settle(connection, **key, fence=fence, shown=shown):
+        locked = await queue.lock_thread(connection, **key)
+        if locked is None or locked.fence != fence:
             raise Conflicting(BUSY)
+        await queue.settle_thread(connection, **key, settlement=settlement, new_writer=False)
         await append_in(connection, **key, run_id=None, events=[event])
     resources.event_log.woken(thread.tenant_id, thread.thread_id)
 
@@ -276,6 +269,11 @@ async def _assistant_config(resources: Resources, thread: Thread) -> RunnableCon
 
 
 # --- shapes --------------------------------------------------------------------------------------
+
+
+def interrupts_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The pending interrupts of a state as the wire has it, by LangGraph task id."""
+    return {task["id"]: task["interrupts"] for task in state["tasks"] if task["interrupts"]}
 
 
 def _shape(state: StateSnapshot) -> dict[str, Any]:

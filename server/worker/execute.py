@@ -29,9 +29,8 @@ from ..resources import Resources
 from ..runs.lifecycle import Drained, Finished, LeaseLost, Outcome
 from .recorder import Recorder
 from .request import graph_config, graph_context, graph_input, with_orphans_answered
-from .stop import Cancel, Stop, Timeout
-from .stop import LeaseLost as Taken
-from .translate import Translator, graph_modes, now_ms, runnable_event
+from .stop import Stop, outcome_of_stopped
+from .translate import Translator, graph_modes, runnable_event
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +58,7 @@ async def execute(resources: Resources, run: Run, stop: Stop) -> Outcome:
         if stop.reason is None:
             raise
         task.uncancel()
-        return _stopped(run, stop)
+        return outcome_of_stopped(run, stop)
     except FenceLost:
         return LeaseLost()
     finally:
@@ -104,7 +103,7 @@ class _Attempt:
     async def outcome(self) -> Outcome:
         """Record the attempt and drive its graph; everything recorded is stored when this returns."""
         started = encode({"run_id": str(self.run.run_id), "attempt": self.run.attempt})
-        self.recorder.add(NewEvent("run.started", started, now_ms()))
+        self.recorder.add(NewEvent("run.started", started))
         recording = asyncio.create_task(self.recorder.run(), name=f"record {self.run.run_id}")
         driving = asyncio.create_task(self._drive(), name=f"drive {self.run.run_id}")
         try:
@@ -285,16 +284,3 @@ def _head(config: RunnableConfig) -> RunnableConfig:
 
 def _configurable(config: RunnableConfig) -> Mapping[str, Any]:
     return config.get("configurable", {})
-
-
-def _stopped(run: Run, stop: Stop) -> Outcome:
-    """The outcome of an attempt that was stopped where it stood."""
-    match stop.reason:
-        case Timeout(seconds):
-            error = {"error": "RunTimeout", "message": f"the run did not end within {seconds:g} s"}
-            return Finished(status="timeout", error=error, usage=stop.usage or run.usage)
-        case Cancel() | Taken():
-            # Whoever cancelled has written the end already.
-            return LeaseLost()
-        case _:
-            return Drained(usage=stop.usage or run.usage)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 
 from ..domain import Run
 from ..records.queue import LeaseState
-from ..runs import lifecycle
-from ..runs.lifecycle import Crashed, Drained, Finished, Outcome
+from ..runs.lifecycle import Outcome
 from .run_loops import RunLoop
-from .stop import Cancel, Drain, LeaseLost, Stop, StopReason, Timeout
+from .stop import Cancel, Lost, Stop, StopReason
 
 STOP_GRACE_S = 5.0
 """Time a stopped run has to end by itself."""
@@ -36,23 +35,9 @@ class Held:
         """What the run has spent as far as is known."""
         return self.stop.usage or self.run.usage
 
-    def outcome_without_answer(self) -> Outcome:
-        """The outcome of a run that was stopped and never told how far it came."""
-        match self.stop.reason:
-            case Drain():
-                return Drained(usage=self.usage)
-            case Timeout(seconds):
-                message = f"the run did not end within {seconds:g} s"
-                error = {"error": "RunTimeout", "message": message}
-                return Finished(status="timeout", error=error, usage=self.usage)
-            case Cancel() | LeaseLost():
-                return lifecycle.LeaseLost()
-            case None:
-                return Crashed(cause="its task was cancelled from outside")
-
 
 def why_lost(state: LeaseState) -> StopReason:
     """Why a run is no longer ours, by what its row says now."""
     if state.status is None:
         return Cancel("rollback")
-    return Cancel("interrupt") if state.status == "interrupted" else LeaseLost()
+    return Cancel("interrupt") if state.status == "interrupted" else Lost()

@@ -26,7 +26,7 @@ from . import sweep
 from .execute import execute
 from .held import STOP_GRACE_S, Held, why_lost
 from .run_loops import RunLoop, TaskCancelled
-from .stop import Drain, LeaseLost, Stop, StopReason, Timeout
+from .stop import Drain, Lost, Stop, StopReason, Timeout, outcome_of_stopped
 
 if TYPE_CHECKING:
     from ..resources import Resources
@@ -210,12 +210,12 @@ class Worker:
             await asyncio.wait({held.outcome}, timeout=_CANCEL_GRACE_S)
         if not held.outcome.done():
             self._abandon(held)
-            return held.outcome_without_answer()
+            return outcome_of_stopped(held.run, held.stop)
         error = held.outcome.exception()
         if error is None:
             return held.outcome.result()
         if isinstance(error, TaskCancelled):
-            return held.outcome_without_answer()
+            return outcome_of_stopped(held.run, held.stop)
         if isinstance(error, FenceLost):
             return lifecycle.LeaseLost()
         if isinstance(error, DatabaseUnavailable):
@@ -305,7 +305,7 @@ class Worker:
                 self._stop(by_id[state.run_id], why_lost(state))
         for h in held:
             if h.lease_ends < time.monotonic():
-                self._stop(h, LeaseLost())
+                self._stop(h, Lost())
         return bool(states)
 
     def _stop(self, held: Held, reason: StopReason, *, grace_s: float = STOP_GRACE_S) -> None:

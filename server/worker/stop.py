@@ -10,7 +10,8 @@ from typing import Any
 from langgraph.runtime import RunControl
 
 from ...tools.policy.budget import Meter
-from ..domain import CancelAction
+from ..domain import CancelAction, Run
+from ..runs.lifecycle import Crashed, Drained, Finished, LeaseLost, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseLost:
+class Lost:
     """The run is no longer ours: stop at once and write nothing more."""
 
 
@@ -37,7 +38,7 @@ class Timeout:
     seconds: float
 
 
-StopReason = Cancel | Drain | LeaseLost | Timeout
+StopReason = Cancel | Drain | Lost | Timeout
 
 
 class Stop:
@@ -85,6 +86,22 @@ class Stop:
         """The attempt has come to its end by itself."""
         with self._lock:
             self._attached = None
+
+
+def outcome_of_stopped(run: Run, stop: Stop) -> Outcome:
+    """The outcome of an attempt that was stopped where it stood."""
+    usage = stop.usage or run.usage
+    match stop.reason:
+        case Drain():
+            return Drained(usage=usage)
+        case Timeout(seconds):
+            error = {"error": "RunTimeout", "message": f"the run did not end within {seconds:g} s"}
+            return Finished(status="timeout", error=error, usage=usage)
+        case Cancel() | Lost():
+            # Whoever cancelled has written the end already.
+            return LeaseLost()
+        case None:
+            return Crashed(cause="its task was cancelled from outside", usage=usage)
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from ...checkpoints.saver import public
 from ..domain import EventKind
 from ..encoding import encode
 from ..records.references import LARGE, VersionOf, reference_to
@@ -16,7 +16,6 @@ StreamPart = tuple[tuple[str, ...], str, Any]
 
 _MODE_OF: Mapping[str, str] = {"messages-tuple": "messages"}
 _MESSAGES_AT_ONCE = 64
-_SECRET_PREFIXES = ("__pregel_", "langgraph_auth_")
 
 
 def graph_modes(asked: Iterable[str]) -> list[str]:
@@ -50,14 +49,14 @@ class Translator:
             case "values" if not namespace:
                 data = encode(payload)
                 stored = reference_to(payload, self._version_of) if len(data) >= LARGE else None
-                return NewEvent("values", data, now_ms(), stored=stored)
+                return NewEvent("values", data, stored=stored)
             case "checkpoints":
                 data = encode(_checkpoint(payload))
             case "debug" if payload["type"] == "checkpoint":
                 data = encode({**payload, "payload": _with_places(_checkpoint(payload["payload"]))})
             case _:
                 data = encode(payload)
-        return NewEvent(cast("EventKind", mode), data, now_ms(), namespace)
+        return NewEvent(cast("EventKind", mode), data, namespace)
 
     def _metadata(self, metadata: Mapping[str, Any]) -> bytes:
         known = self._encoded.get(id(metadata))
@@ -65,26 +64,21 @@ class Translator:
             if len(self._encoded) >= _MESSAGES_AT_ONCE:
                 self._encoded.clear()
             # The object is kept with its text, so nobody else gets its id.
-            known = self._encoded[id(metadata)] = (metadata, encode(_public(metadata)))
+            known = self._encoded[id(metadata)] = (metadata, encode(public(metadata)))
         return known[1]
 
 
 def runnable_event(event: Mapping[str, Any]) -> NewEvent:
     """The event of one entry of `astream_events`."""
-    public = {**event, "metadata": _public(event.get("metadata", {}))}
-    return NewEvent(kind="events", data=encode(public), at_ms=now_ms())
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+    shown = {**event, "metadata": public(event.get("metadata", {}))}
+    return NewEvent(kind="events", data=encode(shown))
 
 
 def _checkpoint(payload: Mapping[str, Any]) -> dict[str, Any]:
     shown = dict(payload)
     for key in ("config", "parent_config"):
         if config := shown.get(key):
-            shown[key] = {**config, "configurable": _public(config.get("configurable", {}))}
+            shown[key] = {**config, "configurable": public(config.get("configurable", {}))}
     return shown
 
 
@@ -102,8 +96,3 @@ def _place(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     keys = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
     return {key: config["configurable"][key] for key in keys if key in config["configurable"]}
-
-
-def _public(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what only the graph may see: who is asking, and LangGraph's own wiring."""
-    return {key: value for key, value in fields.items() if not key.startswith(_SECRET_PREFIXES)}

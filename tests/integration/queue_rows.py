@@ -61,7 +61,7 @@ async def enqueue(
                 request_hash=b"hash" if idempotency_key else None,
                 budget={},
                 after_seconds=after_seconds,
-                created=NewEvent(kind="run.created", data=b"{}", at_ms=0),
+                created=NewEvent(kind="run.created", data=b"{}"),
             ),
         )
 
@@ -83,7 +83,7 @@ async def finish(database: Database, run: Run) -> queue.Ended | None:
             error=None,
             usage={"steps": 1},
             settlement=queue.Settlement(status="idle", interrupts={}, error=None, exact=None),
-            events=[NewEvent(kind="run.ended", data=b"{}", at_ms=0)],
+            events=[NewEvent(kind="run.ended", data=b"{}")],
         )
         if ended is not None:
             await queue.serve_next(connection, tenant_id=run.tenant_id, thread_id=run.thread_id)

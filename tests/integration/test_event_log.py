@@ -74,10 +74,10 @@ async def make_run(database: Database, thread_id: UUID, *, status: str = "runnin
 
 
 def texts(*numbers: int) -> list[NewEvent]:
-    return [NewEvent("custom", b'{"n":%d}' % n, 1_000 + n) for n in numbers]
+    return [NewEvent("custom", b'{"n":%d}' % n, at_ms=1_000 + n) for n in numbers]
 
 
-ENDED = NewEvent("run.ended", b"{}", 5)
+ENDED = NewEvent("run.ended", b"{}")
 
 
 async def append(log: EventLog, thread_id: UUID, run_id: UUID, *events: NewEvent, fence: int = FENCE) -> int:
@@ -117,7 +117,7 @@ async def test_namespace_and_every_byte_survive_compression(one_log: EventLog, d
     thread_id = await make_thread(database)
     run_id = await make_run(database, thread_id)
     large = b'{"text":"' + b"\xe2\x80\xa8 \\u0000 abc" * 50_000 + b'"}'
-    await append(one_log, thread_id, run_id, NewEvent("updates", large, 1, ("child:1", "grand:2")), ENDED)
+    await append(one_log, thread_id, run_id, NewEvent("updates", large, ("child:1", "grand:2")), ENDED)
 
     [first, _] = await read(one_log, thread_id, run_id)
 
@@ -224,7 +224,7 @@ async def test_the_reader_of_a_run_that_is_rolled_back_sees_its_end(
         await connection.execute(b"DELETE FROM interlock.runs WHERE run_id = %s", (run_id,))
         await delete_runs_in(connection, tenant_id=TENANT, thread_id=thread_id, run_ids=[run_id])
         for ended in (other, run_id):
-            event = NewEvent("run.ended", b'{"run_id":"%s"}' % str(ended).encode(), 1)
+            event = NewEvent("run.ended", b'{"run_id":"%s"}' % str(ended).encode())
             await append_in(connection, tenant_id=TENANT, thread_id=thread_id, run_id=None, events=[event])
     one_log.woken(TENANT, thread_id)
     assert [event.seq for event in await reading] == [3]
@@ -325,7 +325,7 @@ async def test_a_reader_slower_than_the_writer_gets_everything_from_the_table(
     await append(one_log, thread_id, run_id, *texts(1))
     found = list(await anext(following))
     for _ in range(8):
-        await append(one_log, thread_id, run_id, NewEvent("custom", heavy, 1))
+        await append(one_log, thread_id, run_id, NewEvent("custom", heavy))
     await append(one_log, thread_id, run_id, ENDED)
     async for events in following:
         found.extend(events)

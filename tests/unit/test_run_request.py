@@ -44,7 +44,6 @@ def a_run(**kwargs: Any) -> Run:
         worker_id="w",
         fence=1,
         lease_until=NOW,
-        cancel_action=None,
         cancel_reason=None,
         error=None,
         budget={},
