@@ -162,8 +162,8 @@ def doctor(config: ConfigOption = _DEFAULT_CONFIG, port: PortOption = None) -> N
         settings = opened.settings
     failed = 0
     for finding in examine(settings, configured.project):
-        failed += not finding.ok
-        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.subject:<12} {finding.detail}")
+        failed += finding.verdict == "FAIL"
+        typer.echo(f"{finding.verdict}  {finding.subject:<12} {finding.detail}")
     raise typer.Exit(1 if failed else 0)
 
 

@@ -30,6 +30,15 @@ class Finding:
     ok: bool
     detail: str
     """What was found, and if it is wrong, what to do."""
+    needed: bool = True
+    """Whether a server cannot do without it; what it can do without is worth a warning only."""
+
+    @property
+    def verdict(self) -> str:
+        """In one word of four letters."""
+        if self.ok:
+            return "ok  "
+        return "FAIL" if self.needed else "warn"
 
 
 def examine(settings: Settings, project: Project) -> Iterator[Finding]:
@@ -80,7 +89,10 @@ def _server(found: Mapping[str, object], address: str) -> Iterator[Finding]:
         yield Finding("database", False, "it is a read-only replica; give the address of the primary")
     vector = found["vector"]
     yield Finding(
-        "pgvector", vector is not None, str(vector) if vector else "the extension cannot be had there"
+        "pgvector",
+        vector is not None,
+        str(vector or "the extension `vector` cannot be had there; search by meaning will not work"),
+        needed=False,
     )
 
 

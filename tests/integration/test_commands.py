@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from psycopg import sql
 
 from ..conftest import _OUR_VARIABLES, InterlockServer
 
@@ -158,6 +159,23 @@ def test_doctor_names_all_that_is_wrong(project: Path, empty_database_url: str) 
     for word in (".env", "`ui`", "no_such_module", "interlock migrate", "--port"):
         assert any(word in line for line in wrong), done.stdout
     assert len(wrong) == 5
+
+
+def test_doctor_only_warns_of_a_postgres_without_vectors(project: Path, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA bare")
+        # Looked up before the catalog's own, as on a server whose packages lack the extension.
+        connection.execute(
+            "CREATE VIEW bare.pg_available_extensions AS "
+            "SELECT * FROM pg_catalog.pg_available_extensions WHERE name <> 'vector'"
+        )
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET search_path = bare, pg_catalog").format(
+                sql.Identifier(connection.info.dbname)
+            )
+        )
+    done = interlock("doctor", "--port", "0", project=project, env={"DATABASE_URL": database_url})
+    assert re.search(r"^warn +pgvector +.*search by meaning will not work$", done.stdout, re.MULTILINE)
 
 
 def test_doctor_survives_a_database_that_does_not_answer(project: Path) -> None:
