@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, cast
 
 from langchain_core.messages import ToolMessage
 
@@ -13,6 +14,9 @@ from .egress import EgressRefused
 from .errors import OutcomeUnknown, ResultInvalid, RetryTool, ToolFailed
 from .ledger import LedgerEntry, LedgerState, ToolResult
 from .policy.review import ALL_DECISIONS, DecisionType, Review, ReviewKind, ReviewRequest
+
+_FACTS = "interlock"
+_NOTICE_END = "\n\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,23 +31,54 @@ class Ending:
     """For the ledger. `succeeded`: the message is the answer for ever."""
 
 
-def message(
-    request: CallRequest, text: str, outcome: Outcome, *, status: str = "error", review: Review | None = None
+class CallFacts(TypedDict, total=False):
+    """What became of a call, for programs; a message of the gateway carries it under `interlock`."""
+
+    outcome: Outcome
+    reason: str
+    """Why there is no result of the tool; of a rejection what the person wrote."""
+    review_id: str
+    arguments: Mapping[str, Any]
+    """With which the call ran after a person changed them."""
+
+
+def facts_of(message: ToolMessage) -> CallFacts:
+    """What the gateway noted of a call; nothing for a message that is not from it."""
+    facts = message.additional_kwargs.get(_FACTS)
+    return cast("CallFacts", facts) if isinstance(facts, dict) else {}
+
+
+def _message(
+    request: CallRequest,
+    text: str,
+    outcome: Outcome,
+    *,
+    reason: str,
+    status: Literal["success", "error"] = "error",
+    review: Review | None = None,
 ) -> ToolMessage:
-    """A message in place of the tool's own; a client reads its cause under `interlock`."""
-    facts = {"outcome": outcome, **({"review_id": str(review.review_id)} if review else {})}
+    """A message in place of the tool's own, with its facts."""
+    facts = CallFacts(outcome=outcome, reason=reason)
+    if review is not None:
+        facts["review_id"] = str(review.review_id)
     return ToolMessage(
         content=text,
         name=request.name,
         tool_call_id=request.tool_call_id,
-        status="success" if status == "success" else "error",
-        additional_kwargs={"interlock": facts},
+        status=status,
+        additional_kwargs={_FACTS: facts},
     )
 
 
 def refusal(request: CallRequest, reason: str) -> ToolMessage:
     """What the model hears of a call that was refused."""
-    return message(request, f"Refused: {reason}.", "refused")
+    return _message(request, f"Refused: {reason}.", "refused", reason=reason)
+
+
+def unkept(request: CallRequest) -> ToolMessage:
+    """What the model hears when the call was made before and its result is not there any more."""
+    text = "This call was already made and succeeded. Its result could not be kept."
+    return _message(request, text, "replayed", reason="its result could not be kept", status="success")
 
 
 def tool_question(call: CheckedCall, *, dry_run: bytes | None = None) -> ReviewRequest:
@@ -99,28 +134,24 @@ def _question(
 
 def decided(review: Review, request: CallRequest) -> Ending:
     """What the model hears when a person rejected the call or answered in the tool's place."""
+    by = f"by {review.decided_by}"
+    told = review.message or ""
     if review.status == "responded":
-        text = review.message or ""
-        return Ending(
-            message=message(request, text, "responded", status="success", review=review),
-            stage="review",
-            outcome="responded",
-            reason=f"answered by {review.decided_by}",
-        )
-    told = f" with reason: {review.message}" if review.message else ""
+        reason = "a person answered in its place"
+        answer = _message(request, told, "responded", reason=reason, status="success", review=review)
+        return Ending(message=answer, stage="review", outcome="responded", reason=f"answered {by}")
+    with_reason = f" with reason: {told}" if told else ""
     if review.kind == "outcome":
-        text = f"`{request.name}` was cut off and is not run again{told}. It may have taken effect."
+        reason = f"it was cut off and is not run again{with_reason}"
+        text = f"`{request.name}` was cut off and is not run again{with_reason}. It may have taken effect."
+        answer = _message(request, text, "unknown", reason=reason, review=review)
     else:
         text = (
-            f"User rejected the tool call for `{request.name}`{told}. It was not executed. Do not try "
+            f"User rejected the tool call for `{request.name}`{with_reason}. It was not executed. Do not try "
             "it again unless the user asks for it."
         )
-    return Ending(
-        message=message(request, text, "rejected", review=review),
-        stage="review",
-        outcome="rejected",
-        reason=f"rejected by {review.decided_by}",
-    )
+        answer = _message(request, text, "rejected", reason=told, review=review)
+    return Ending(message=answer, stage="review", outcome="rejected", reason=f"rejected {by}")
 
 
 def ending(call: CheckedCall, error: Exception, *, deadline_s: float | None) -> Ending | None:
@@ -174,16 +205,33 @@ def _ended(
     stage: Stage = "execute",
 ) -> Ending:
     return Ending(
-        message=message(call.request, text, outcome), stage=stage, outcome=outcome, reason=reason, state=state
+        message=_message(call.request, text, outcome, reason=reason),
+        stage=stage,
+        outcome=outcome,
+        reason=reason,
+        state=state,
     )
 
 
-def with_notice(result: ToolResult, call: CheckedCall) -> ToolResult:
+def with_notice(result: ToolResult, call: CheckedCall, review: Review) -> ToolResult:
     """Tell the model that a person changed its call before it ran."""
     if not isinstance(result, ToolMessage) or not isinstance(result.content, str):
         return result
+    # One paragraph: canonical JSON has no line breaks.
     notice = (
         "Note: a person changed this call before it ran. It ran with these arguments: "
         f"{call.canonical.text.decode()}. Do not repeat your original call."
     )
-    return result.model_copy(update={"content": f"{notice}\n\n{result.content}"})
+    facts: CallFacts = {"review_id": str(review.review_id), "arguments": call.request.arguments}
+    return result.model_copy(
+        update={
+            "content": f"{notice}{_NOTICE_END}{result.content}",
+            "additional_kwargs": {**result.additional_kwargs, _FACTS: facts},
+        }
+    )
+
+
+def without_notice(message: ToolMessage) -> str:
+    """The text of a result as the tool gave it, whether or not a person changed the call."""
+    changed = "arguments" in facts_of(message)
+    return message.text.partition(_NOTICE_END)[2] if changed else message.text

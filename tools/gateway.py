@@ -26,11 +26,11 @@ from .answers import (
     decided,
     ending,
     interrupted,
-    message,
     outcome_question,
     raised,
     refusal,
     tool_question,
+    unkept,
     with_notice,
 )
 from .audit import Attempt
@@ -264,8 +264,7 @@ class Gateway:
         await audit.record(connection, call.passage.attempt(stage="ledger", outcome="replayed"))
         result = self._ledger.result(entry)
         if result is None:
-            text = "This call was already made and succeeded. Its result could not be kept."
-            result = message(call.request, text, "replayed", status="success")
+            result = unkept(call.request)
         return _Answered(result)
 
     async def _answer(
@@ -318,7 +317,7 @@ class Gateway:
             return end.message
         result = prepared(result, call.spec, limit=self.options.max_result_chars)
         if claimed.review is not None and claimed.review.status == "edited":
-            result = with_notice(result, call)
+            result = with_notice(result, call, claimed.review)
         await self._settle(claimed, result, started=started)
         return result
 

@@ -33,7 +33,6 @@ CREATE TABLE interlock.reviews (
     decided_by text,
     created_at timestamptz NOT NULL DEFAULT now(),
     decided_at timestamptz,
-    expires_at timestamptz,
     PRIMARY KEY (tenant_id, thread_id, review_id),
     FOREIGN KEY (tenant_id, thread_id) REFERENCES interlock.threads ON DELETE CASCADE,
     CHECK ((status = 'pending') = (decided_at IS NULL))

@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from ..results import Result, read_result
+from ..tool_messages import Result, read_result
 
 READ_LIMIT = 2000
 """Characters of a message that are looked at: a request is short, and a pasted book is no request."""

@@ -10,7 +10,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.prebuilt import ToolNode
 
 from ...tools.builtin import order_lookup, order_refund
-from ..results import Result, read_result
+from ..tool_messages import Result, read_result
 from .state import TriageState
 
 _REASON_LIMIT = 300

@@ -5,7 +5,7 @@
 /** @typedef {"approve" | "edit" | "reject" | "respond"} DecisionType */
 /**
  * @typedef {{ name: string, args: Record<string, any>, description: string, allowed: DecisionType[] }} Action
- * @typedef {{ kind: "review", id: string, actions: Action[], dryRun: any, expiresAt: string | null,
+ * @typedef {{ kind: "review", id: string, actions: Action[], dryRun: any,
  *   toolCallId: string | null }} CallReview
  * @typedef {{ kind: "budget", id: string, action: Action }} BudgetReview
  * @typedef {{ kind: "question", id: string, value: any }} Question
@@ -45,7 +45,6 @@ function reviewOf({ id, value }) {
   return {
     kind: "review", id, actions,
     dryRun: value.review?.dry_run ?? null,
-    expiresAt: value.review?.expires_at ?? null,
     toolCallId: value.review?.tool_call_id ?? null,
   };
 }

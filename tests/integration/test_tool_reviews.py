@@ -116,6 +116,7 @@ async def test_an_edit_runs_with_the_edited_arguments_and_tells_the_model(
             {"decisions": [{"type": "edit", "edited_action": {"name": "order_refund", "args": edited}}]}
         )
         assert "a person changed this call" in answer.content
+        assert answer.additional_kwargs["interlock"]["arguments"] == edited
         assert await refunded(database, "A-1001") == 500
 
 

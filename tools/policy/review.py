@@ -103,7 +103,6 @@ class Review:
     decided_by: str | None
     created_at: datetime
     decided_at: datetime | None
-    expires_at: datetime | None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Review:
@@ -135,7 +134,6 @@ class Review:
                 "tool_call_id": self.tool_call_id,
                 "arguments_hash": self.arguments_hash,
                 "dry_run": self.dry_run,
-                "expires_at": self.expires_at.isoformat() if self.expires_at else None,
             },
         }
 

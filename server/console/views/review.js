@@ -26,7 +26,6 @@ export function ReviewCard({ review, disabled, onResume }) {
     ${review.actions.map((action, at) => html`<${Action} key=${at} action=${action} dryRun=${review.dryRun}
       decision=${decisions[at]} disabled=${disabled}
       onDecide=${(/** @type {Decision | null} */ decision) => take(at, decision)} />`)}
-    ${review.expiresAt ? html`<p class="faint">Open until ${new Date(review.expiresAt).toLocaleString()}.</p>` : null}
     ${single ? null : html`<button type="button" class="primary" disabled=${disabled || decisions.includes(null)}
       onClick=${() => send(decisions)}>Send all decisions</button>`}
   </section>`;
