@@ -1,4 +1,4 @@
-"""Run, thread, assistant and event: the records, their status sets, and which change is allowed."""
+"""Run, thread, assistant and event: the records and their status sets."""
 
 from __future__ import annotations
 
@@ -25,23 +25,12 @@ CancelAction = Literal["interrupt", "rollback"]
 Durability = Literal["sync", "async", "exit"]
 
 INFLIGHT: frozenset[RunStatus] = frozenset({"pending", "running"})
-TERMINAL: frozenset[RunStatus] = frozenset({"success", "error", "timeout", "interrupted"})
-
-ALLOWED: Mapping[RunStatus, frozenset[RunStatus]] = {
-    "pending": frozenset({"running", "interrupted", "error"}),
-    "running": frozenset({"pending", "success", "error", "timeout", "interrupted"}),
-    "success": frozenset(),
-    "error": frozenset(),
-    "timeout": frozenset(),
-    "interrupted": frozenset(),
-}
-"""Which status may follow which. A running run goes back to pending when its worker drains or dies."""
 
 ASSISTANT_NAMESPACE = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 
 
 def default_assistant_id(graph_id: str) -> UUID:
-    """Id of the assistant that every graph has; clients compute and cache it (api contract, section 1)."""
+    """Id of the assistant that every graph has; clients compute and cache it."""
     return uuid5(ASSISTANT_NAMESPACE, graph_id)
 
 
@@ -58,7 +47,7 @@ class Run:
     multitask_strategy: MultitaskStrategy
     metadata: dict[str, Any]
     kwargs: dict[str, Any]
-    """The request, in the shape that the wire echoes (api contract, section 2)."""
+    """The request, in the shape that the wire echoes."""
     principal: Principal
     priority: int
     run_at: datetime
