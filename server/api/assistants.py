@@ -1,4 +1,4 @@
-"""Assistants over HTTP (api contract, section 3)."""
+"""Assistants over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single values out of threads, by path: `values.messages[-1].content` (api contract, section 4)."""
+"""Single values out of threads, by path: `values.messages[-1].content`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body of every route that creates a run (api contract, section 5.2), and those of cancelling."""
+"""The body of every route that creates a run, and those of cancelling."""
 
 from __future__ import annotations
 

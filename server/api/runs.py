@@ -1,4 +1,4 @@
-"""Runs on a thread over HTTP (api contract, section 5.1)."""
+"""Runs on a thread over HTTP."""
 
 from __future__ import annotations
 

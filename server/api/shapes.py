@@ -1,4 +1,4 @@
-"""Records as the wire shows them (api contract, section 2)."""
+"""Records as the wire shows them."""
 
 from __future__ import annotations
 

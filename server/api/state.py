@@ -1,4 +1,4 @@
-"""The state of threads over HTTP (api contract, section 4)."""
+"""The state of threads over HTTP."""
 
 from __future__ import annotations
 

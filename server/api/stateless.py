@@ -1,4 +1,4 @@
-"""Runs without a thread of their own, and many runs at once, over HTTP (api contract, section 5.1)."""
+"""Runs without a thread of their own, and many runs at once, over HTTP."""
 
 from __future__ import annotations
 

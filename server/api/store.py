@@ -1,4 +1,4 @@
-"""The long-term store over HTTP (api contract, section 10): the one that graphs write to."""
+"""The long-term store over HTTP: the one that graphs write to."""
 
 from __future__ import annotations
 

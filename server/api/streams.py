@@ -1,4 +1,4 @@
-"""Streams of runs and threads that exist already (api contract, sections 6.4 and 6.6)."""
+"""Streams of runs and threads that exist already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads over HTTP (api contract, section 4); their state is in `state.py`."""
+"""Threads over HTTP; their state is in `state.py`."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What a client asks for; the fields of api contract 5.2 with their defaults."""
+    """What a client asks for; docs/reference/http-api.md explains the fields."""
 
     assistant_id: str
     """A UUID, or the name of a graph for its default assistant."""

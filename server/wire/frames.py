@@ -38,7 +38,7 @@ class Frame(NamedTuple):
     """One line of JSON."""
 
     def to_bytes(self, *, with_id: bool) -> bytes:
-        """The frame in the order and with the line ends that clients expect (api contract, section 6.1)."""
+        """The frame in the order and with the line ends that clients expect."""
         name = self.name.replace("\r", " ").replace("\n", " ").encode()
         if with_id:
             return b"event: %b\r\ndata: %b\r\nid: %b\r\n\r\n" % (name, self.data, str(self.cursor).encode())

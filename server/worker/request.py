@@ -21,7 +21,7 @@ _FORK_KEYS = ("checkpoint_id", "checkpoint_map", "checkpoint_ns")
 
 
 def graph_config(run: Run, *, callbacks: list[BaseCallbackHandler], continues: bool) -> RunnableConfig:
-    """The config of one attempt (api contract, section 5.2).
+    """The config of one attempt.
 
     Args:
         run: the run.

@@ -24,7 +24,7 @@ class Frame(NamedTuple):
 
 
 def parse(block: bytes) -> Frame:
-    """Read one frame, and insist on the grammar of the api contract: one line of data, then the id.
+    """Read one frame, and insist on the grammar that clients expect: one line of data, then the id.
 
     Raises:
         AssertionError: the frame has another shape.

@@ -1,4 +1,4 @@
-"""Recorded expectations: what our server sent when a person had checked it against the contract.
+"""Recorded expectations: what our server sent when a person had checked it against what clients expect.
 
 They are our own, and changed only on purpose: `RECORD=1 .venv/bin/pytest tests/compat` writes them
 anew from the Python client, and `git diff tests/compat/recordings` shows what a client would now see

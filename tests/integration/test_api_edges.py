@@ -22,7 +22,7 @@ from interlock.tools.policy.review import ReviewRequest
 from .conftest import ServeApi, api_key
 
 OPEN = {"/", "/ok", "/info", "/metrics", "/openapi.json", "/docs", "/console"}
-"""Paths that ask for no credentials (api contract, section 13)."""
+"""Paths that ask for no credentials."""
 
 
 def routes(http: httpx.AsyncClient) -> list[APIRoute]:

@@ -26,7 +26,7 @@ async def test_every_graph_has_a_default_assistant_with_a_computable_id(http: ht
     assert found["description"] == "Streams the words of a fixed answer"
 
 
-async def test_an_assistant_has_the_shape_of_the_contract(http: httpx.AsyncClient) -> None:
+async def test_an_assistant_has_the_shape_that_clients_expect(http: httpx.AsyncClient) -> None:
     made = await make(http, context={"model": "m"}, config={"tags": ["t"]}, metadata={"team": "a"})
     assert made.keys() == {
         "assistant_id",

@@ -35,7 +35,7 @@ def names(answer: httpx.Response) -> list[str]:
     return [name for name, _, _ in frames(answer)]
 
 
-async def test_a_background_run_has_the_shape_of_the_contract(http: httpx.AsyncClient) -> None:
+async def test_a_background_run_has_the_shape_that_clients_expect(http: httpx.AsyncClient) -> None:
     path = await new_thread(http)
     wanted = {
         "assistant_id": "chat",

@@ -49,7 +49,7 @@ async def test_a_thread_without_state_answers_with_an_empty_one(http: httpx.Asyn
     assert (await http.post(f"/threads/{uuid4()}/history", json={})).status_code == 404
 
 
-async def test_a_state_has_the_shape_of_the_contract(working_http: httpx.AsyncClient) -> None:
+async def test_a_state_has_the_shape_that_clients_expect(working_http: httpx.AsyncClient) -> None:
     path, values = await ran(working_http, "abc", {"trace": []})
     now = await state(working_http, path)
     assert values == now["values"] == {"trace": ["A", "B", "C"]}

@@ -19,7 +19,7 @@ async def make(http: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
     return answer.json()
 
 
-async def test_a_new_thread_has_the_shape_of_the_contract(http: httpx.AsyncClient) -> None:
+async def test_a_new_thread_has_the_shape_that_clients_expect(http: httpx.AsyncClient) -> None:
     made = await make(http, metadata={"title": "T", "graph_id": None})
     assert made["metadata"] == {"title": "T"}
     assert (made["status"], made["values"], made["interrupts"], made["error"]) == ("idle", None, {}, None)
