@@ -40,6 +40,16 @@ class SchemaMismatch(DatabaseError):
     """The database schema is older or newer than this release."""
 
 
+# The driver counts these as failures of the server, but the same statement will fail again: a row too
+# wide for its index, a statement too deep.
+_REFUSALS = (
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+    psycopg.errors.TooManyColumns,
+    psycopg.errors.TooManyArguments,
+)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn a driver exception into one of ours, keeping it as the cause."""
@@ -47,6 +57,8 @@ def translated() -> Iterator[None]:
         yield
     except psycopg.errors.AdminShutdown as error:
         raise ConnectionEnded(f"the database cannot be reached: {error}") from error
+    except _REFUSALS as error:
+        raise DatabaseError(str(error)) from error
     except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
     except psycopg.errors.UniqueViolation as error:

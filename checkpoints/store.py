@@ -29,6 +29,9 @@ _QUERIES = load_queries(__file__)
 OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
 """What a filter may ask of a field; a plain value means `$eq`."""
 
+LONGEST_ADDRESS = 2_000
+"""Bytes of a namespace and a key together; the index of the items takes no more than 2,700."""
+
 # An escaped NUL whose backslash is not itself escaped.
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -61,8 +64,15 @@ class PostgresStore(BaseStore):
         return asyncio.run_coroutine_threadsafe(self.abatch(ops), self._loop).result()
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Do several operations in one transaction: reads first, then puts, the last one of a key."""
+        """Do several operations in one transaction: reads first, then puts, the last one of a key.
+
+        Raises:
+            ValueError: a namespace or key cannot be stored, or a value is not JSON.
+        """
         ordered = list(ops)
+        for op in ordered:
+            if isinstance(op, GetOp | PutOp):
+                check_address(op.namespace, op.key)
         results: list[Result] = [None] * len(ordered)
         async with self._database.transaction() as connection:
             await self._get(connection, ordered, results)
@@ -133,6 +143,25 @@ class PostgresStore(BaseStore):
             },
         )
         return [tuple(row["namespace"]) for row in await cursor.fetchall()]
+
+
+def check_address(namespace: Iterable[str], key: str) -> None:
+    """Refuse what cannot name an item.
+
+    Raises:
+        ValueError: NUL, a lone surrogate, or too long.
+    """
+    labels = (*namespace, key)
+    try:
+        size = sum(len(label.encode()) for label in labels)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the namespace and key of an item are Unicode text: {error}") from error
+    if any("\0" in label for label in labels):
+        raise ValueError("the namespace and key of an item cannot hold the character NUL")
+    if size > LONGEST_ADDRESS:
+        raise ValueError(
+            f"the namespace and key of an item have {size} bytes together; {LONGEST_ADDRESS} can be stored"
+        )
 
 
 def conditions_of(wanted: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot
 
-from ...checkpoints.errors import DatabaseError, FenceLost
+from ...checkpoints.errors import DatabaseError, DatabaseUnavailable, FenceLost
 from ...checkpoints.saver import ThreadSaver
 from ...checkpoints.store import PostgresStore
 from ...graphs.context import GraphContext, entered
@@ -181,9 +181,10 @@ class _Attempt:
                 return Drained(usage=self.meter.usage.to_row())
         except BudgetReached:
             pass
-        except DatabaseError:
+        except (DatabaseUnavailable, FenceLost):
             raise
         except Exception as error:
+            # Also what the database refused to the graph itself; a refusal of ours ends in `settle`.
             log.info("node_raised", run_id=str(self.run.run_id), graph_id=self.run.graph_id, exc_info=error)
             raised = error
         await self.saver.settle()

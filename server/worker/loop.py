@@ -39,6 +39,8 @@ _FINISH_DEADLINE_S = 60.0
 """How long the end of a run is tried to be stored while the database does not answer."""
 _PATIENCE_S = 1.0
 """A run loop that gives no sign of life for longer is reported as blocked."""
+_CUT_OFF_PAUSE_S = 1.0
+"""Before a run goes back that lost the database; what fails at once must not turn in circles."""
 _RETRY_HEARTBEAT_S = 0.5
 _RECLAIM_EVERY_S = 1.0
 _TIDY_EVERY_S = 60.0
@@ -53,9 +55,9 @@ class Worker:
         self.settings = resources.settings.worker
         self.worker_id = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self.ready = asyncio.Event()
-        self._held: dict[asyncio.Task[None], Held] = {}
         # By the task that carries it: a run that was handed back can be claimed again before its
         # former task has ended.
+        self._held: dict[asyncio.Task[None], Held] = {}
         self._loops: list[RunLoop] = []
         self._loops_made = 0
         self._wake = asyncio.Event()
@@ -221,6 +223,7 @@ class Worker:
         if isinstance(error, DatabaseUnavailable):
             # Not the fault of the run: it goes on from its checkpoint when the database is back.
             log.warning("run_cut_off", run_id=str(held.run.run_id), error=str(error))
+            await asyncio.sleep(_CUT_OFF_PAUSE_S)
             return Drained(usage=held.usage)
         log.error("run_broke_off", run_id=str(held.run.run_id), graph_id=held.run.graph_id, exc_info=error)
         return Crashed(cause=f"{type(error).__name__}: {error}")

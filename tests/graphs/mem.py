@@ -10,13 +10,15 @@ from langgraph.store.base import BaseStore
 class State(TypedDict, total=False):
     who: str
     visits: int
+    ttl: float
+    """Minutes after which the item is gone."""
 
 
 async def visit(state: State, config: RunnableConfig, *, store: BaseStore) -> State:
     namespace = ("visits", state.get("who", "nobody"))
     item = await store.aget(namespace, "count")
     visits = (item.value["n"] if item else 0) + 1
-    await store.aput(namespace, "count", {"n": visits})
+    await store.aput(namespace, "count", {"n": visits}, ttl=state.get("ttl"))
     return {"visits": visits}
 
 

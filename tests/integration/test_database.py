@@ -84,6 +84,16 @@ async def test_driver_errors_leave_as_ours(database: Database) -> None:
         await database.execute(b"SELECT * FROM no_such_table")
 
 
+async def test_a_row_that_will_never_fit_is_a_refusal_and_not_an_outage(database: Database) -> None:
+    with pytest.raises(DatabaseError, match="index row") as refused:
+        await database.execute(
+            b"INSERT INTO interlock.store_items (tenant_id, namespace, key, value)"
+            b" SELECT 'acme', '{a}', string_agg(gen_random_uuid()::text, ''), '{}'"
+            b" FROM generate_series(1, 300)"
+        )
+    assert not isinstance(refused.value, DatabaseUnavailable)
+
+
 async def test_nothing_relies_on_server_state_that_a_transaction_pooler_would_drop(database_url: str) -> None:
     async with Database(database_url, max_size=1) as database:
 

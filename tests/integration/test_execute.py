@@ -117,6 +117,22 @@ async def test_an_exception_of_a_node_is_the_answer_of_the_run(resources: Resour
     assert (thread.status, thread.error) == ("error", outcome.error)
 
 
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"who": "a\0b"}, "InvalidNamespaceError"),
+        ({"who": "\u9a5b" * 1000}, "ValueError"),
+        ({"ttl": -1}, "DatabaseError"),
+    ],
+)
+async def test_what_the_store_refuses_to_a_node_is_the_answer_of_the_run(
+    resources: Resources, given: dict[str, Any], error: str
+) -> None:
+    _, outcome, _ = await go(resources, "mem", input=given)
+    assert isinstance(outcome, Finished)
+    assert (outcome.status, outcome.error and outcome.error["error"]) == ("error", error)
+
+
 async def test_a_run_without_input_on_a_new_thread_says_so(resources: Resources) -> None:
     _, outcome, _ = await go(resources, "abc", input=None)
     assert outcome.error["error"] == "EmptyInputError"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from langgraph.store.base import GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp
 from langgraph.store.memory import InMemoryStore
 
 from interlock.checkpoints.database import Database
-from interlock.checkpoints.store import PostgresStore
+from interlock.checkpoints.store import LONGEST_ADDRESS, PostgresStore
 
 
 @pytest.fixture
@@ -246,3 +247,29 @@ async def test_puts_of_the_same_keys_in_any_order_do_not_block_each_other(store:
         *(put_all(keys if turn % 2 else keys[::-1], turn) for turn in range(10)),
     )
     assert len({str(item.value) for item in await store.asearch(("d",), limit=100)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("namespace", "key"),
+    [
+        (("a",), "\0"),
+        (("a",), "\ud800"),
+        (("a",), "\u9a5b" * 1000),
+        (("a" * 3000,), "k"),
+    ],
+)
+async def test_an_address_that_cannot_be_stored_is_refused_with_the_reason(
+    store: PostgresStore, namespace: tuple[str, ...], key: str
+) -> None:
+    with pytest.raises(ValueError, match="namespace and key of an item"):
+        await store.aput(namespace, key, {})
+    with pytest.raises(ValueError, match="namespace and key of an item"):
+        await store.aget(namespace, key)
+
+
+async def test_the_longest_address_can_be_stored(store: PostgresStore) -> None:
+    rng = random.Random(1)
+    key = "".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range((LONGEST_ADDRESS - 200) // 3))
+    label = "".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range(66))
+    await store.aput((label,), key, {"v": 1})
+    assert await store.aget((label,), key) is not None
