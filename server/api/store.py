@@ -41,7 +41,11 @@ async def get_item(
     """One item, or null."""
     if not key:
         raise BadRequest("Key is required")
-    found = await _store(caller).aget(named_namespace(namespace), key, refresh_ttl=refresh_ttl)
+    labels = named_namespace(namespace)
+    try:
+        found = await _store(caller).aget(labels, key, refresh_ttl=refresh_ttl)
+    except ValueError as error:
+        raise Invalid(str(error)) from error
     return json_response(item_shape(found) if found else None)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from ...checkpoints.store import check_address
 from ..errors import BadRequest, Invalid
 from .schemas import Body, JsonObject, Limit, Offset, Text, whole
 
@@ -21,6 +22,11 @@ class ItemKey(Body):
 
     namespace: Labels = Field(default_factory=list)
     key: Key
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_address(self.namespace, self.key)
+        return self
 
     def writable_namespace(self) -> tuple[str, ...]:
         """The namespace, if an item may be stored there.

@@ -37,6 +37,13 @@ async def test_a_value_may_hold_any_text_but_half_a_surrogate_pair(http: httpx.A
     assert halved.json()["detail"].startswith("value: ")
 
 
+@pytest.mark.parametrize("key", ["\0", "\u9a5b" * 1000])
+async def test_asking_for_an_address_that_cannot_be_is_refused(http: httpx.AsyncClient, key: str) -> None:
+    answer = await http.get("/store/items", params={"namespace": "a", "key": key})
+    assert answer.status_code == 422
+    assert "key" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -46,6 +53,8 @@ async def test_a_value_may_hold_any_text_but_half_a_surrogate_pair(http: httpx.A
         ({"namespace": ["a", ""]}, 422),
         ({"namespace": "a"}, 422),
         ({"namespace": ["a\x00"]}, 422),
+        ({"namespace": ["a"], "key": "\u9a5b" * 1000}, 422),
+        ({"namespace": ["a" * 3000]}, 422),
         ({"namespace": ["a"], "value": [1]}, 422),
         ({"namespace": ["a"], "value": None}, 422),
         ({"namespace": ["a"], "key": ""}, 422),
