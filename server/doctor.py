@@ -19,7 +19,7 @@ from .sockets import bound_socket
 
 _OLDEST_POSTGRES = 15
 _CLOCK_DIFFERENCE_S = 2.0
-_queries = load_queries(__file__)
+_QUERIES = load_queries(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ async def _database(settings: Settings) -> list[Finding]:
     try:
         async with Database(settings.database.url, max_size=1, deadline_s=5.0) as database:
             before = time.time()
-            found = await database.fetch_one(_queries.examine)
+            found = await database.fetch_one(_QUERIES.examine)
             after = time.time()
     except DatabaseError as error:
         return [Finding("database", False, f"{address}: {error}")]
