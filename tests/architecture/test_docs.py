@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -19,36 +17,19 @@ from interlock.server.runs.project import (
 )
 from interlock.server.sources import DOCUMENTED_VARIABLES, setting_names
 
+from .reference import REFERENCE, check_section, table, value
 from .tree import ROOT, tracked
 
-CONFIGURATION = ROOT / "docs" / "reference" / "configuration.md"
-COMMANDS = ROOT / "docs" / "reference" / "commands.md"
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+CONFIGURATION = REFERENCE / "configuration.md"
+COMMANDS = REFERENCE / "commands.md"
 
 
 def settings_table() -> str:
     rows: list[tuple[str, ...]] = []
     for name in setting_names():
-        value = list(name.default) if isinstance(name.default, tuple) else name.default
-        default = (
-            ""
-            if value is None or value == ""
-            else f"`{str(value).lower() if isinstance(value, bool) else value}`"
-        )
-        rows.append((f"`{name.path}`", default, f"`{name.variable}`", name.description.replace("\n", " ")))
+        default, meaning = value(name.default), name.description.replace("\n", " ")
+        rows.append((f"`{name.path}`", default, f"`{name.variable}`", meaning))
     return table(("Setting", "Default", "Variable", "Meaning"), rows)
-
-
-def shown(default: object) -> str:
-    """A default as one would write it in TOML; none is left out."""
-    if default is None or default == "":
-        return ""
-    value = list(default) if isinstance(default, tuple) else default
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def variables_table() -> str:
@@ -97,13 +78,7 @@ SECTIONS = {
 @pytest.mark.parametrize("name", SECTIONS)
 def test_the_reference_lists_what_the_code_has(name: str) -> None:
     file, render = SECTIONS[name]
-    section = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-    written = file.read_text()
-    expected = section.sub(lambda found: f"{found[1]}{render()}\n{found[2]}", written)
-    assert section.search(written), f"{file.name} has no section {name!r}"
-    if os.environ.get("RECORD"):
-        file.write_text(expected)
-    assert file.read_text() == expected
+    check_section(file, name, render())
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable
 from typing import get_args
 
 import pytest
@@ -14,16 +11,11 @@ from interlock.tools.ledger import LedgerState
 from interlock.tools.policy.budget import Dimension
 from interlock.tools.registry import builtin_registry
 
+from .reference import REFERENCE, check_section, table
 from .tree import ROOT
 
-REFERENCE = ROOT / "docs" / "reference" / "tools.md"
 EXPLANATION = ROOT / "docs" / "explanation" / "tool-gateway.md"
 POLICY = ROOT / "tools" / "policy"
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def tools() -> str:
@@ -90,13 +82,7 @@ SECTIONS = {
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_the_reference_lists_what_the_registry_has(name: str) -> None:
-    section = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-    written = REFERENCE.read_text()
-    assert section.search(written), f"no section {name!r}"
-    expected = section.sub(lambda found: f"{found[1]}{SECTIONS[name]()}\n{found[2]}", written)
-    if os.environ.get("RECORD"):
-        REFERENCE.write_text(expected)
-    assert REFERENCE.read_text() == expected
+    check_section(REFERENCE / "tools.md", name, SECTIONS[name]())
 
 
 @pytest.mark.parametrize("word", [*get_args(Stage), *get_args(LedgerState)])
