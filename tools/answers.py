@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, cast
 
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import ToolCall, ToolMessage
 
 from .audit import Outcome, Stage
 from .checks import CallRequest, CheckedCall
@@ -79,6 +79,16 @@ def unkept(request: CallRequest) -> ToolMessage:
     """What the model hears when the call was made before and its result is not there any more."""
     text = "This call was already made and succeeded. Its result could not be kept."
     return _message(request, text, "replayed", reason="its result could not be kept", status="success")
+
+
+def stopped(call: ToolCall) -> ToolMessage:
+    """What stands for the result of a call that a stopped run left open: providers insist on one."""
+    return ToolMessage(
+        "Cancelled: the run was stopped before this tool call had a result.",
+        tool_call_id=call["id"] or "",
+        name=call["name"],
+        status="error",
+    )
 
 
 def tool_question(call: CheckedCall, *, dry_run: bytes | None = None) -> ReviewRequest:

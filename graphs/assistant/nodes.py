@@ -9,10 +9,10 @@ from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolMe
 from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 
+from ...tools.answers import stopped
 from ...tools.builtin import BUILTIN
 from ..context import current
 from ..models import chat_model, default_model
-from .prompts import STOPPED_CALL
 from .state import AssistantContext, AssistantState
 
 
@@ -45,15 +45,15 @@ def offered(context: AssistantContext) -> list[BaseTool]:
 
 
 def with_results(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages with a result for every call: providers refuse a call that a cancelled run left open."""
+    """The messages with a result for every call: providers refuse a call that a stopped run left open.
+
+    The server adds such results to the input of the next run, but a thread comes here without one too:
+    by a command, or by a message that was written into its state.
+    """
     answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
     complete: list[AnyMessage] = []
     for message in messages:
         complete.append(message)
         calls = message.tool_calls if isinstance(message, AIMessage) else []
-        complete += [
-            ToolMessage(STOPPED_CALL, tool_call_id=call["id"], name=call["name"], status="error")
-            for call in calls
-            if call["id"] not in answered
-        ]
+        complete += [stopped(call) for call in calls if call["id"] not in answered]
     return complete

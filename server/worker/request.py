@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Send
 from langgraph.version import __version__ as LANGGRAPH_VERSION  # noqa: N812 - a constant, whatever its name
 from pydantic import BaseModel
 
+from ...tools.answers import stopped
 from ...tools.policy.permissions import Principal
 from ..domain import Run
 from ..runs.catalog import user_of
@@ -112,19 +113,10 @@ def with_orphans_answered(graph_input: Any, messages: Any) -> Any:
     orphans = _orphans(messages)
     if not orphans:
         return graph_input
-    answers = [
-        ToolMessage(
-            content="Cancelled: the run was stopped before this tool call had a result.",
-            tool_call_id=call["id"] or "",
-            name=call["name"],
-            status="error",
-        )
-        for call in orphans
-    ]
-    return {**graph_input, "messages": [*answers, *new]}
+    return {**graph_input, "messages": [*(stopped(call) for call in orphans), *new]}
 
 
-def _orphans(messages: Any) -> list[Any]:
+def _orphans(messages: Any) -> list[ToolCall]:
     if not isinstance(messages, list):
         return []
     answered: set[str] = set()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
 
 from interlock.checkpoints.database import Database
 from interlock.graphs.assistant import AssistantContext, graph
@@ -15,7 +17,7 @@ from interlock.tools.policy.budget import Budget, Meter
 from interlock.tools.policy.permissions import Principal
 from interlock.tools.registry import builtin_registry
 
-from .governed import Governed, governed
+from .governed import Governed, governed, tool_calls
 
 
 async def refunded_cents(database: Database) -> int:
@@ -134,6 +136,30 @@ async def test_what_a_principal_may_not_do_is_neither_offered_nor_done(database:
         assert "refund" not in [name for name, *_ in await thread.trail()]
         assert await refunded_cents(database) == 0
     assert current() is None
+
+
+class Heard(BaseCallbackHandler):
+    """Keeps what the model is asked."""
+
+    def __init__(self) -> None:
+        self.messages: list[BaseMessage] = []
+
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **_: Any
+    ) -> None:
+        self.messages = messages[0]
+
+
+async def test_a_call_that_a_stopped_run_left_open_is_answered_for_the_model_when_its_state_is_written() -> None:
+    """Only to an input does the server add such a result."""
+    thread, heard = graph.copy(update={"checkpointer": InMemorySaver()}), Heard()
+    config: Any = {"configurable": {"thread_id": "1"}, "callbacks": [heard]}
+    stopped = AIMessage("", tool_calls=tool_calls([{"name": "calculator", "args": {"expression": "1"}}]))
+    await thread.aupdate_state(config, {"messages": [HumanMessage("1?"), stopped]}, as_node="think")
+    await thread.aupdate_state(config, {"messages": [HumanMessage("hello")]}, as_node="__start__")
+    await thread.ainvoke(None, config, context={"model": "offline:at-once"})
+    answers = [m.tool_call_id for m in heard.messages if isinstance(m, ToolMessage)]
+    assert answers == ["call-0"]
 
 
 async def test_a_tool_that_the_assistant_does_not_have_is_named() -> None:
