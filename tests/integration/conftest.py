@@ -16,9 +16,12 @@ from fastapi import FastAPI
 
 from interlock.server.app import create_app
 from interlock.server.records.event_log import Hub
+from interlock.server.resources import Resources
 from interlock.server.runs.catalog import Catalog, load_catalog
 from interlock.server.runs.project import load_project
 from interlock.server.settings import Settings
+
+from .engine import opened
 
 GRAPHS = Path(__file__).parent.parent / "graphs"
 
@@ -50,6 +53,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     stop.set()
     await living
+
+
+@pytest.fixture
+async def resources(database_url: str) -> AsyncIterator[Resources]:
+    """What an event loop of the server holds, for tests of the rooms below the API."""
+    async with opened(database_url) as resources:
+        yield resources
 
 
 @pytest.fixture

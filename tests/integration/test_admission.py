@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,13 +15,7 @@ from interlock.server.records import assistants
 from interlock.server.resources import Resources
 from interlock.server.runs.admission import BUSY, RunRequest, admit, admit_batch
 
-from .engine import ANN, claimed, current, events_of, make_thread, opened, start, thread_of, told
-
-
-@pytest.fixture
-async def resources(database_url: str) -> AsyncIterator[Resources]:
-    async with opened(database_url) as resources:
-        yield resources
+from .engine import ANN, claimed, current, events_of, make_thread, start, thread_of, told
 
 
 async def rows(resources: Resources) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -17,16 +17,10 @@ from interlock.server.resources import Resources
 from interlock.server.runs import cancel, lifecycle, state
 from interlock.server.runs.lifecycle import Finished
 
-from .engine import ANN, claimed, current, events_of, opened, start, thread_of, told, working
+from .engine import ANN, claimed, current, events_of, start, thread_of, told, working
 
 Until = Callable[..., Awaitable[Any]]
 ACTIONS: list[CancelAction] = ["interrupt", "rollback"]
-
-
-@pytest.fixture
-async def resources(database_url: str) -> AsyncIterator[Resources]:
-    async with opened(database_url) as resources:
-        yield resources
 
 
 async def stop(resources: Resources, run: Any, action: CancelAction = "interrupt", **more: Any) -> None:

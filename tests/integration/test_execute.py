@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -22,12 +21,6 @@ from interlock.server.worker.execute import execute
 from interlock.server.worker.stop import Cancel, Drain, Stop, Timeout
 
 from . import engine
-
-
-@pytest.fixture
-async def resources(database_url: str) -> AsyncIterator[Resources]:
-    async with engine.opened(database_url) as opened:
-        yield opened
 
 
 async def attempt(resources: Resources, run: Run, stop: Stop | None = None) -> Any:

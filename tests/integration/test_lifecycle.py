@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,15 +14,9 @@ from interlock.server.runs import lifecycle
 from interlock.server.runs.lifecycle import Crashed, Drained, Finished, LeaseLost, Outcome
 from interlock.tools.policy.budget import Limit
 
-from .engine import claimed, current, events_of, opened, start, thread_of, told
+from .engine import claimed, current, events_of, start, thread_of, told
 
 BOOM = {"error": "ValueError", "message": "boom"}
-
-
-@pytest.fixture
-async def resources(database_url: str) -> AsyncIterator[Resources]:
-    async with opened(database_url) as resources:
-        yield resources
 
 
 async def running(resources: Resources, **fields: Any) -> Run:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-
-import pytest
 
 from interlock.server.resources import Resources
 from interlock.server.runs import lifecycle
@@ -14,13 +11,7 @@ from interlock.server.runs.lifecycle import Finished
 from interlock.server.settings import EventSettings
 from interlock.server.worker import sweep
 
-from .engine import claimed, current, events_of, opened, start
-
-
-@pytest.fixture
-async def resources(database_url: str) -> AsyncIterator[Resources]:
-    async with opened(database_url) as resources:
-        yield resources
+from .engine import claimed, current, events_of, start
 
 
 async def ended(resources: Resources, **fields: Any) -> Any:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from uuid import UUID
-
-import pytest
 
 from interlock.server.domain import Run
 from interlock.server.records import queue
@@ -22,12 +19,6 @@ from interlock.server.worker.stop import Stop
 from . import engine
 
 _ID = re.compile(rb"^id: (.+)\r$", re.MULTILINE)
-
-
-@pytest.fixture
-async def resources(database_url: str) -> AsyncIterator[Resources]:
-    async with engine.opened(database_url) as opened:
-        yield opened
 
 
 async def executed(resources: Resources, thread_id: UUID) -> Run:
