@@ -16,6 +16,7 @@ from .app import create_app
 from .records.event_log import Hub
 from .resources import open_resources
 from .worker.loop import Worker
+from .worker.run_loops import new_event_loop
 
 if TYPE_CHECKING:
     import socket
@@ -99,8 +100,7 @@ def _warn_of_open_door(settings: Settings, bound: socket.socket) -> None:
 
 def work(settings: Settings, catalog: Catalog) -> None:
     """Execute runs, without the API, until a signal says stop."""
-    uvicorn_loop = uvicorn.Config(app="", loop="auto").get_loop_factory()
-    with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_work(settings, catalog))
 
 

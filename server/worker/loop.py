@@ -25,7 +25,7 @@ from ..runs.lifecycle import Crashed, Drained, Outcome
 from . import sweep
 from .execute import execute
 from .held import STOP_GRACE_S, Held, why_lost
-from .run_loops import RunLoop, TaskCancelled
+from .run_loops import RunLoops, TaskCancelled
 from .stop import Drain, Lost, Stop, StopReason, Timeout, outcome_of_stopped
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ class Worker:
         # By the task that carries it: a run that was handed back can be claimed again before its
         # former task has ended.
         self._held: dict[asyncio.Task[None], Held] = {}
-        self._loops: list[RunLoop] = []
-        self._loops_made = 0
+        self._loops = RunLoops(resources)
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()
         self._check = asyncio.Event()
@@ -83,16 +82,15 @@ class Worker:
             DatabaseUnavailable: the database did not answer at the start.
         """
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(self.settings.slots if self.settings.isolated_loops else self.settings.run_loops):
-                await self._add_loop()
-            stack.push_async_callback(self._stop_loops)
+            stack.push_async_callback(self._loops.stop)
+            await self._loops.start()
             stack.callback(self.resources.wakeups.listen("interlock_runs", self._on_runs))
             stack.callback(self.resources.wakeups.listen("interlock_cancel", self._on_cancel))
             await sweep.reclaim(self.resources, without_worker=await self._announce_presence())
             async with asyncio.TaskGroup() as group:
                 background = [
                     group.create_task(self._heartbeat(), name="heartbeat"),
-                    group.create_task(self._watch_loops(group), name="watchdog"),
+                    group.create_task(self._watch_loops(), name="watchdog"),
                     group.create_task(self._every(_RECLAIM_EVERY_S, sweep.reclaim), name="reclaim"),
                     group.create_task(self._every(_TIDY_EVERY_S, sweep.tidy), name="tidy"),
                 ]
@@ -122,7 +120,7 @@ class Worker:
         while not self._draining.is_set():
             self._wake.clear()
             free = self.settings.slots - len(self._held)
-            if free > 0 and self._usable_loops():
+            if free > 0 and self._loops.usable:
                 claimed = await self._claim(free)
                 for run in claimed:
                     self._start(run, group)
@@ -150,7 +148,7 @@ class Worker:
 
     def _start(self, run: Run, group: asyncio.TaskGroup) -> None:
         stop = Stop()
-        loop = min(self._usable_loops(), key=lambda loop: loop.runs)
+        loop = min(self._loops.usable, key=lambda loop: loop.runs)
         outcome, cancel_task = loop.start_task(
             lambda resources: execute(resources, run, stop), name=f"run {run.run_id}"
         )
@@ -326,18 +324,11 @@ class Worker:
         while self._held:
             await asyncio.wait(self._held)
 
-    async def _watch_loops(self, group: asyncio.TaskGroup) -> None:
+    async def _watch_loops(self) -> None:
         while True:
-            for loop in list(self._loops):
-                loop.ping(patience_s=_PATIENCE_S)
-                if loop.given_up and await self._add_loop():
-                    self._loops.remove(loop)
-                    group.create_task(loop.stop())
-                    self._wake.set()
+            if await self._loops.look_after(patience_s=_PATIENCE_S):
+                self._wake.set()
             await asyncio.sleep(_PATIENCE_S / 4)
-
-    def _usable_loops(self) -> list[RunLoop]:
-        return [loop for loop in self._loops if not loop.given_up]
 
     async def _every(self, seconds: float, step: Callable[[Resources], Awaitable[object]]) -> None:
         """Repeat a step of the sweep; what the database refuses now is tried again later."""
@@ -347,27 +338,3 @@ class Worker:
             except DatabaseError as error:
                 log.warning("sweep_failed", step=step.__name__, error=str(error))
             await asyncio.sleep(seconds)
-
-    async def _add_loop(self) -> bool:
-        """Start a run loop; False when the database does not answer right now."""
-        self._loops_made += 1
-        share = 4 if self.settings.isolated_loops else 1
-        loop = RunLoop(
-            f"run-loop-{self._loops_made}",
-            self.resources.settings,
-            hub=self.resources.hub,
-            catalog=self.resources.catalog,
-            pool_max=max(2, self.resources.settings.database.pool_max // share),
-        )
-        try:
-            await loop.start()
-        except DatabaseUnavailable:
-            if not self.ready.is_set():
-                raise
-            log.exception("run_loop_not_started")
-            return False
-        self._loops.append(loop)
-        return True
-
-    async def _stop_loops(self) -> None:
-        await asyncio.gather(*(loop.stop() for loop in self._loops))

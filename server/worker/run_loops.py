@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-import itertools
-import queue
 import sys
 import threading
 import time
@@ -21,7 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
+from ...checkpoints.errors import DatabaseUnavailable
 from ..resources import Resources, open_resources
+from .threads import LooseThreads
 
 if TYPE_CHECKING:
     from ..records.event_log import Hub
@@ -31,71 +31,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
-_THREADS = 64
-"""Synchronous nodes of one loop that run at once."""
 _STOP_DEADLINE_S = 5.0
 
 
 class TaskCancelled(Exception):
     """A task of a run loop was cancelled. Not `CancelledError`, which would mean whoever waits for it."""
-
-
-class LooseThreads(concurrent.futures.ThreadPoolExecutor):
-    """Threads for synchronous nodes that nobody ever has to wait for.
-
-    A tool that never returns keeps its thread and no more: it takes no place from others, and the
-    process can end. The standard executor joins its threads when the interpreter exits.
-    """
-
-    def __init__(self, name: str, *, limit: int = _THREADS) -> None:
-        super().__init__(max_workers=1)
-        self._limit = limit
-        self._name = name
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
-        self._numbers = itertools.count(1)
-        self._threads_alive = 0
-        self._closed = False
-
-    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[_T]:
-        """Run `fn` on a thread that is free, or on a new one."""
-        if self._closed:
-            raise RuntimeError("the executor is shut down")
-        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
-
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - whoever awaits the future gets it
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        self._work.put(work)
-        if not self._idle.acquire(blocking=False) and self._threads_alive < self._limit:
-            self._threads_alive += 1
-            threading.Thread(
-                target=self._serve, name=f"{self._name}-{next(self._numbers)}", daemon=True
-            ).start()
-        return future
-
-    def forget(self) -> None:
-        """Count no thread that is busy now: what was abandoned shall not use up the places."""
-        self._threads_alive = 0
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - overrides
-        """Let idle threads end; busy ones end with what they do."""
-        self._closed = True
-        for _ in range(next(self._numbers)):
-            self._work.put(None)
-
-    def _serve(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
-            del work
-            self._idle.release()
 
 
 class RunLoop:
@@ -232,6 +172,71 @@ class RunLoop:
         ) as self._resources:
             self._opened.set_result(None)
             await self._ends.wait()
+
+
+class RunLoops:
+    """The run loops of one worker: one that had to be given up is replaced."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._isolated = resources.settings.worker.isolated_loops
+        self._loops: list[RunLoop] = []
+        self._stopping: set[asyncio.Future[None]] = set()
+        self._made = 0
+
+    def __len__(self) -> int:
+        return len(self._loops)
+
+    @property
+    def usable(self) -> list[RunLoop]:
+        """Those on which something new may be started."""
+        return [loop for loop in self._loops if not loop.given_up]
+
+    async def start(self) -> None:
+        """Start as many as the settings say.
+
+        Raises:
+            DatabaseUnavailable: no connection.
+        """
+        settings = self._resources.settings.worker
+        for _ in range(settings.slots if self._isolated else settings.run_loops):
+            await self._add()
+
+    async def stop(self) -> None:
+        """Close the resources of all that answer."""
+        await asyncio.gather(*self._stopping, *(loop.stop() for loop in self._loops))
+
+    async def look_after(self, *, patience_s: float) -> bool:
+        """Ask each for a sign of life, and replace what was given up; True if one was replaced."""
+        replaced = False
+        for loop in list(self._loops):
+            loop.ping(patience_s=patience_s)
+            if not loop.given_up:
+                continue
+            try:
+                await self._add()
+            except DatabaseUnavailable:
+                log.exception("run_loop_not_started")
+                continue
+            self._loops.remove(loop)
+            stopping = asyncio.ensure_future(loop.stop())
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
+            replaced = True
+        return replaced
+
+    async def _add(self) -> None:
+        self._made += 1
+        share = 4 if self._isolated else 1
+        loop = RunLoop(
+            f"run-loop-{self._made}",
+            self._resources.settings,
+            hub=self._resources.hub,
+            catalog=self._resources.catalog,
+            pool_max=max(2, self._resources.settings.database.pool_max // share),
+        )
+        await loop.start()
+        self._loops.append(loop)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
