@@ -79,18 +79,18 @@ class Attempt:
             "graph_id": self.scope.graph_id,
             "assistant_id": self.scope.assistant_id,
             "subject": self.subject,
-            "tool": storable(self.tool),
+            "tool": column_text(self.tool),
             "tool_version": spec and spec.version,
             "definition_hash": spec and spec.definition_hash,
             "effect": spec and spec.effect,
             "risk": spec and spec.risk,
-            "tool_call_id": storable(self.tool_call_id),
+            "tool_call_id": column_text(self.tool_call_id),
             "checkpoint_ns": self.checkpoint_ns,
             "arguments": self.arguments,
             "arguments_hash": self.arguments_hash,
             "stage": self.stage,
             "outcome": self.outcome,
-            "reason": self.reason and storable(self.reason)[:_REASON_LIMIT],
+            "reason": self.reason and column_text(self.reason)[:_REASON_LIMIT],
             "policy_ids": list(self.policy_ids),
             "policy_version": self.policy_version,
             "review_id": self.review_id,
@@ -109,7 +109,7 @@ async def of_thread(connection: Connection, *, tenant_id: str, thread_id: UUID) 
     return await cursor.fetchall()
 
 
-def storable(text: str) -> str:
+def column_text(text: str) -> str:
     """The text without what a text column cannot hold."""
     # A model may write NUL and lone surrogates.
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -15,23 +14,21 @@ from weakref import WeakSet
 
 import structlog
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import ToolMessage
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
 from langgraph._internal._runnable import RunnableCallable, RunnableSeq
-from langgraph.errors import GraphInterrupt
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.pregel import Pregel
 from langgraph.pregel._utils import get_function_nonlocals
-from langgraph.types import Interrupt
 
 from .audit import Attempt
 from .checks import CallRequest
 from .context import executing
-from .errors import BudgetReached, ToolBypassed
+from .errors import ToolBypassed
 from .gateway import Caller, Gateway
 from .ledger import ToolResult
 from .metering import UsageCallback
+from .pauses import PAUSES, PausableCall, gathered
 
 log = structlog.get_logger(__name__)
 
@@ -127,38 +124,6 @@ class Watch(BaseCallbackHandler):
             )
 
 
-class _Pauses:
-    """What stopped calls of one tool node, held back until its other calls have ended.
-
-    LangGraph would leave those running on their own when the first of them raises.
-    """
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count()
-        self._raised: dict[int, GraphInterrupt | BudgetReached] = {}
-
-    def begin(self) -> int:
-        """Number a call that begins: pauses are raised in the order of their calls."""
-        return next(self._numbers)
-
-    def hold(self, number: int, pause: GraphInterrupt | BudgetReached) -> None:
-        self._raised[number] = pause
-
-    def release(self) -> None:
-        """Raise what was held back: a spent budget first, else all interrupts as one."""
-        interrupts: dict[str, Interrupt] = {}
-        for _, pause in sorted(self._raised.items(), key=lambda item: item[0]):
-            if isinstance(pause, BudgetReached):
-                raise pause
-            for interrupt in pause.args[0]:
-                interrupts.setdefault(interrupt.id, interrupt)
-        if interrupts:
-            raise GraphInterrupt(tuple(interrupts.values()))
-
-
-_pauses: ContextVar[_Pauses | None] = ContextVar("interlock_pauses", default=None)
-
-
 def govern(graph: Pregel) -> None:
     """Put the gateway around every tool node of a graph and of its sub-graphs; once for each object.
 
@@ -217,7 +182,11 @@ def _wrap(node: ToolNode) -> None:
     async def awrapped(request: ToolCallRequest, execute: _AsyncExecute) -> Any:
         run = current.get()
         if run is not None:
-            return await _held(request, _chain(run, request, execute, own_sync, own_async))
+            call = PausableCall(request.tool_call["id"] or "")
+            try:
+                return await _chain(run, request, execute, own_sync, own_async)
+            except PAUSES as pause:
+                return call.hold(pause)
         if own_async is not None:
             return await own_async(request, execute)
         if own_sync is not None:
@@ -232,17 +201,13 @@ def _wrap(node: ToolNode) -> None:
 
     @functools.wraps(afunc)
     async def held_afunc(*args: Any, **kwargs: Any) -> Any:
-        with _holding() as pauses:
-            output = await afunc(*args, **kwargs)
-        pauses.release()
-        return output
+        with gathered():
+            return await afunc(*args, **kwargs)
 
     @functools.wraps(func)
     def held_func(*args: Any, **kwargs: Any) -> Any:
-        with _holding() as pauses:
-            output = func(*args, **kwargs)
-        pauses.release()
-        return output
+        with gathered():
+            return func(*args, **kwargs)
 
     node._awrap_tool_call, node._wrap_tool_call = awrapped, wrapped
     node.afunc, node.func = held_afunc, held_func
@@ -283,45 +248,11 @@ def _from_thread(
     def governed(inner: ToolCallRequest) -> Any:
         return asyncio.run_coroutine_threadsafe(run.call(inner, in_thread), run.loop).result()
 
-    held = _begin()
+    call = PausableCall(request.tool_call["id"] or "")
     try:
         return own_sync(request, governed) if own_sync is not None else governed(request)
-    except (GraphInterrupt, BudgetReached) as pause:
-        return _hold(held, request, pause)
-
-
-async def _held(request: ToolCallRequest, call: Awaitable[Any]) -> Any:
-    held = _begin()
-    try:
-        return await call
-    except (GraphInterrupt, BudgetReached) as pause:
-        return _hold(held, request, pause)
-
-
-def _begin() -> tuple[_Pauses, int] | None:
-    pauses = _pauses.get()
-    return None if pauses is None else (pauses, pauses.begin())
-
-
-def _hold(
-    held: tuple[_Pauses, int] | None, request: ToolCallRequest, pause: GraphInterrupt | BudgetReached
-) -> ToolMessage:
-    if held is None:
-        raise pause
-    pauses, number = held
-    pauses.hold(number, pause)
-    # Stands in until the node has gathered its calls; then the pause is raised instead.
-    return ToolMessage("", tool_call_id=request.tool_call["id"] or "")
-
-
-@contextmanager
-def _holding() -> Iterator[_Pauses]:
-    pauses = _Pauses()
-    token = _pauses.set(pauses)
-    try:
-        yield pauses
-    finally:
-        _pauses.reset(token)
+    except PAUSES as pause:
+        return call.hold(pause)
 
 
 async def _in_thread(

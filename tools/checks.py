@@ -9,7 +9,7 @@ from uuid import UUID
 from langchain_core.tools import BaseTool
 from langgraph.store.base import BaseStore
 
-from .audit import Attempt, Outcome, Stage, storable
+from .audit import Attempt, Outcome, Stage, column_text
 from .canonical import Canonical, NotJson, canonical
 from .context import RunScope
 from .ledger import CallKey
@@ -79,7 +79,8 @@ class Passage:
         duration_ms: float | None = None,
     ) -> Attempt:
         """The audit row of an attempt that ended here."""
-        arguments = self.canonical.text if self.canonical else storable(repr(self.request.arguments)).encode()
+        known = self.canonical
+        arguments = known.text if known else column_text(repr(self.request.arguments)).encode()
         return Attempt(
             scope=self.run,
             subject=self.principal.subject,
@@ -87,7 +88,7 @@ class Passage:
             tool_call_id=self.request.tool_call_id,
             checkpoint_ns=self.request.checkpoint_ns,
             arguments=arguments,
-            arguments_hash=self.canonical.hash if self.canonical else None,
+            arguments_hash=known.hash if known else None,
             spec=self.spec,
             stage=stage,
             outcome=outcome,

@@ -39,10 +39,6 @@ class Registry:
                 raise ToolInvalid(f"there are two tools named {tool.name!r}")
             self._tools[tool.name] = tool
 
-    def get(self, name: str) -> DeclaredTool | None:
-        """The declared tool of that name."""
-        return self._tools.get(name)
-
     def spec_of(self, tool: BaseTool) -> ToolSpec:
         """The declaration of a tool found in a graph; derived once for a plain LangChain tool."""
         if isinstance(tool, DeclaredTool):

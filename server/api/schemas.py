@@ -9,12 +9,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from ..domain import ThreadStatus
 from ..records.assistants import AssistantOrder
 from ..records.paging import SortOrder
 from ..records.threads import ThreadOrder
 from ..runs.state import Place, Update
-
-ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
 
 
 class Body(BaseModel):
@@ -52,7 +51,7 @@ class Body(BaseModel):
         }
 
 
-def storable(value: Any) -> Any:
+def refuse_unstorable(value: Any) -> Any:
     """Let through what a `jsonb` column can hold exactly.
 
     Raises:
@@ -90,10 +89,10 @@ def _texts(value: Any) -> Iterator[str]:
             return
 
 
-Text = Annotated[str, AfterValidator(storable)]
+Text = Annotated[str, AfterValidator(refuse_unstorable)]
 Identifier = Annotated[Text, Field(min_length=1, max_length=255)]
 Name = Annotated[Text, Field(min_length=1, max_length=100_000)]
-JsonObject = Annotated[dict[str, Any], AfterValidator(storable)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(refuse_unstorable)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 Offset = Annotated[int, Field(ge=0, le=2**62)]
 MetadataFilter = JsonObject | None
@@ -151,10 +150,9 @@ class AssistantPatch(Body):
 
     def changes(self) -> dict[str, Any]:
         """What the request names; null means "as before", but for the description, which it empties."""
-        named = {
-            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
+        return {
+            name: value for name, value in self.given().items() if value is not None or name == "description"
         }
-        return {name: value for name, value in named.items() if value is not None or name == "description"}
 
 
 class AssistantCount(Body):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from ..runs import reading, threads
-from ..wire.thread_stream import starting_point, thread_frames
+from ..wire.thread_stream import ThreadMode, starting_point, thread_frames
 from .callers import Caller, RunId, ThreadId, may
 from .following import join_stream, nothing_more
 from .held import event_stream
@@ -22,7 +22,6 @@ LastEventId = Annotated[
 Modes = Annotated[
     list[str] | None, Query(description="Only these of the run's modes; a mode it has not shows nothing.")
 ]
-ThreadMode = Literal["run_modes", "lifecycle", "state_update"]
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}/stream")

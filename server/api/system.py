@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import HTMLResponse, Response
 
 from ..records import gauges
-from . import reference
+from . import docs_page
 from .shapes import json_response
 
 router = APIRouter(tags=["system"])
@@ -71,5 +71,5 @@ async def openapi(request: Request) -> Response:
 async def docs(request: Request) -> Response:
     """The API description, to read."""
     return HTMLResponse(
-        reference.page(request.app.openapi()), headers={"content-security-policy": reference.POLICY}
+        docs_page.page(request.app.openapi()), headers={"content-security-policy": docs_page.POLICY}
     )

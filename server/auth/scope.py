@@ -9,7 +9,7 @@ from typing import Literal
 from ...tools.policy.permissions import Principal
 from ..errors import Forbidden
 
-Resource = Literal["assistants", "threads", "store", "reviews", "metrics"]
+Resource = Literal["assistants", "threads", "store", "reviews"]
 Action = Literal["create", "read", "update", "delete", "search", "create_run"]
 
 

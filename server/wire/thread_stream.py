@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
@@ -14,7 +14,9 @@ from ..records.event_log import EventLog
 from .frames import Cursor, Frame
 from .run_stream import Projection, View
 
-THREAD_STREAM_MODES = frozenset({"run_modes", "lifecycle", "state_update"})
+ThreadMode = Literal["run_modes", "lifecycle", "state_update"]
+"""run_modes: what each run's own stream shows. lifecycle: only starts and ends. state_update: states
+written from outside."""
 
 RunLookup = Callable[[UUID], Awaitable[Run | None]]
 """Finds a run of the thread; None when it is gone."""
@@ -39,7 +41,7 @@ async def thread_frames(
     *,
     tenant_id: str,
     thread_id: UUID,
-    modes: frozenset[str],
+    modes: frozenset[ThreadMode],
     after: Cursor,
     find_run: RunLookup,
 ) -> AsyncIterator[bytes]:
@@ -49,8 +51,7 @@ async def thread_frames(
         event_log: the log of this loop.
         tenant_id: the caller's tenant.
         thread_id: the thread; it need not exist yet.
-        modes: of `THREAD_STREAM_MODES`: `run_modes` shows what each run's own stream shows,
-            `lifecycle` only starts and ends, `state_update` states written from outside.
+        modes: what the reader wants to see.
         after: where the reader stands.
         find_run: tells what a run asked to be shown.
     """
@@ -96,7 +97,9 @@ async def _projection(event_log: EventLog, run: Run | None, *, before: Event) ->
     return projection
 
 
-def _frames(event: Event, modes: frozenset[str], projections: dict[UUID, Projection]) -> Iterator[Frame]:
+def _frames(
+    event: Event, modes: frozenset[ThreadMode], projections: dict[UUID, Projection]
+) -> Iterator[Frame]:
     if event.kind == "state.updated":
         if "state_update" in modes:
             yield Frame(Cursor(event.seq), "state_update", event.data)

@@ -150,7 +150,7 @@ class Heard(BaseCallbackHandler):
         self.messages = messages[0]
 
 
-async def test_a_call_that_a_stopped_run_left_open_is_answered_for_the_model_when_its_state_is_written() -> None:
+async def test_a_call_left_open_is_answered_for_the_model_when_its_state_is_written() -> None:
     """Only to an input does the server add such a result."""
     thread, heard = graph.copy(update={"checkpointer": InMemorySaver()}), Heard()
     config: Any = {"configurable": {"thread_id": "1"}, "callbacks": [heard]}
