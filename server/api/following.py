@@ -1,4 +1,4 @@
-"""Follows runs for a client: which part of the log it is shown, and what its leaving does."""
+"""Starts and follows runs for a client: which part of the log it is shown, and what its leaving does."""
 
 from __future__ import annotations
 
@@ -13,21 +13,30 @@ from ..domain import Run
 from ..encoding import encode
 from ..errors import NotFound
 from ..records import queue, threads
-from ..runs import cancel, state
+from ..runs import admission, cancel, state
 from ..runs.state import Place
 from ..wire.frames import Cursor, Frame
 from ..wire.run_stream import GONE, View, answer, beginning, run_frames
 from .callers import Caller
 from .held import OnLeave, awaited_json, event_stream, place_headers
+from .run_schemas import RunCreate
 
 WHOLE_RUN = "-1"
 """`Last-Event-ID` of a client that has seen nothing."""
 
 
-def stream_from_start(caller: Caller, run: Run, *, stateless: bool, cancel_on_leave: bool) -> Response:
-    """The whole stream of a run that was just created."""
+async def start(
+    caller: Caller, wanted: RunCreate, *, thread_id: UUID | None, idempotency_key: str | None
+) -> Run:
+    """Create the run that a client wants, without `thread_id` on a thread made for it."""
+    request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
+    return await admission.admit(caller.resources, caller.principal, request)
+
+
+def stream_from_start(caller: Caller, run: Run, *, thread_id: UUID | None, cancel_on_leave: bool) -> Response:
+    """The whole stream of a run that was just created, as the client knows it."""
     frames = run_frames(caller.resources.event_log, run, View.of(run), after=beginning(run))
-    place = f"/runs/{run.run_id}" if stateless else place_of(run.thread_id, run.run_id)
+    place = place_of(thread_id, run.run_id)
     return _stream(caller, frames, place, _on_leave(caller, run, cancel_on_leave))
 
 
@@ -67,7 +76,7 @@ async def join_stream(
 
     Without `last_event_id` that is the present; an id that is none of ours shows nothing.
     """
-    place = f"/runs/{run_id}" if thread_id is None else place_of(thread_id, run_id)
+    place = place_of(thread_id, run_id)
     run = await _find(caller, thread_id, run_id)
     if run is None:
         return _stream(caller, _gone(), place, None)
@@ -78,9 +87,9 @@ async def join_stream(
     return _stream(caller, frames, place, _on_leave(caller, run, cancel_on_leave))
 
 
-def place_of(thread_id: UUID, run_id: UUID) -> str:
-    """Path of a run."""
-    return f"/threads/{thread_id}/runs/{run_id}"
+def place_of(thread_id: UUID | None, run_id: UUID) -> str:
+    """Path of a run; without `thread_id` as it is known to a client that names no thread."""
+    return f"/runs/{run_id}" if thread_id is None else f"/threads/{thread_id}/runs/{run_id}"
 
 
 def _stream(caller: Caller, frames: AsyncIterator[bytes], place: str, on_leave: OnLeave | None) -> Response:

@@ -80,8 +80,8 @@ class RunCreate(Body):
     """Nodes before which the run stops; `*` for all."""
     interrupt_after: Nodes | None = None
     """Nodes after which the run stops; `*` for all."""
-    stream_mode: StreamModes = Field(default_factory=lambda: ["values"])
-    """What its stream shows: one mode or several."""
+    stream_mode: StreamModes = Field(default_factory=list)
+    """What its stream shows: one mode or several; without any it is `values`."""
     stream_subgraphs: bool = False
     """Whether its stream shows sub-graphs as well, each event with its namespace."""
     stream_resumable: bool = False
@@ -130,7 +130,7 @@ class RunCreate(Body):
             checkpoint_id=self.checkpoint_id,
             interrupt_before=self.interrupt_before,
             interrupt_after=self.interrupt_after,
-            stream_mode=self.stream_mode or ["values"],
+            stream_mode=self.stream_mode,
             stream_subgraphs=self.stream_subgraphs,
             stream_resumable=self.stream_resumable,
             durability=self.durability,

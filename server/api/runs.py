@@ -8,10 +8,10 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from ..domain import CancelAction, RunStatus
-from ..runs import admission, cancel, reading
+from ..runs import cancel, reading
 from .bodies import body
 from .callers import Caller, RunId, ThreadId, may
-from .following import join, place_of, stream_from_start, wait_for
+from .following import join, place_of, start, stream_from_start, wait_for
 from .held import place_headers
 from .run_schemas import RunCreate
 from .shapes import json_response, nothing, run_shape, selected
@@ -44,8 +44,7 @@ async def create_run(
     caller: MayRun, thread_id: ThreadId, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run in the background."""
-    request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
-    run = await admission.admit(caller.resources, caller.principal, request)
+    run = await start(caller, wanted, thread_id=thread_id, idempotency_key=idempotency_key)
     headers = place_headers(place_of(thread_id, run.run_id), prefix=caller.mount_prefix)
     return json_response(run_shape(run), headers=headers)
 
@@ -55,9 +54,9 @@ async def stream_run(
     caller: MayRun, thread_id: ThreadId, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run and follow it."""
-    request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
-    run = await admission.admit(caller.resources, caller.principal, request)
-    return stream_from_start(caller, run, stateless=False, cancel_on_leave=wanted.on_disconnect == "cancel")
+    run = await start(caller, wanted, thread_id=thread_id, idempotency_key=idempotency_key)
+    leaves = wanted.on_disconnect == "cancel"
+    return stream_from_start(caller, run, thread_id=thread_id, cancel_on_leave=leaves)
 
 
 @router.post("/wait")
@@ -65,8 +64,7 @@ async def wait_run(
     caller: MayRun, thread_id: ThreadId, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run and wait for its values."""
-    request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
-    run = await admission.admit(caller.resources, caller.principal, request)
+    run = await start(caller, wanted, thread_id=thread_id, idempotency_key=idempotency_key)
     return wait_for(caller, run, cancel_on_leave=wanted.on_disconnect == "cancel")
 
 

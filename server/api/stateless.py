@@ -12,7 +12,7 @@ from ..errors import NotFound
 from ..runs import admission, cancel
 from .bodies import bodies, body
 from .callers import Caller, may
-from .following import stream_from_start, wait_for
+from .following import place_of, start, stream_from_start, wait_for
 from .held import place_headers
 from .run_schemas import CancelMany, RunCreate
 from .runs import IdempotencyKey, MayRun, Wanted
@@ -26,9 +26,8 @@ async def create_stateless_run(
     caller: MayRun, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run in the background, on a thread made for it."""
-    request = wanted.request(thread_id=None, idempotency_key=idempotency_key)
-    run = await admission.admit(caller.resources, caller.principal, request)
-    headers = place_headers(f"/runs/{run.run_id}", prefix=caller.mount_prefix)
+    run = await start(caller, wanted, thread_id=None, idempotency_key=idempotency_key)
+    headers = place_headers(place_of(None, run.run_id), prefix=caller.mount_prefix)
     return json_response(run_shape(run), headers=headers)
 
 
@@ -37,9 +36,8 @@ async def stream_stateless_run(
     caller: MayRun, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run on a thread made for it, and follow it."""
-    request = wanted.request(thread_id=None, idempotency_key=idempotency_key)
-    run = await admission.admit(caller.resources, caller.principal, request)
-    return stream_from_start(caller, run, stateless=True, cancel_on_leave=wanted.on_disconnect == "cancel")
+    run = await start(caller, wanted, thread_id=None, idempotency_key=idempotency_key)
+    return stream_from_start(caller, run, thread_id=None, cancel_on_leave=wanted.on_disconnect == "cancel")
 
 
 @router.post("/wait")
@@ -47,8 +45,7 @@ async def wait_stateless_run(
     caller: MayRun, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run on a thread made for it, and wait for its values."""
-    request = wanted.request(thread_id=None, idempotency_key=idempotency_key)
-    run = await admission.admit(caller.resources, caller.principal, request)
+    run = await start(caller, wanted, thread_id=None, idempotency_key=idempotency_key)
     return wait_for(caller, run, cancel_on_leave=wanted.on_disconnect == "cancel")
 
 

@@ -57,7 +57,8 @@ class RunRequest:
     checkpoint_id: str | None = None
     interrupt_before: Literal["*"] | Sequence[str] | None = None
     interrupt_after: Literal["*"] | Sequence[str] | None = None
-    stream_mode: Sequence[str] = ("values",)
+    stream_mode: Sequence[str] = ()
+    """None: `values`."""
     stream_subgraphs: bool = False
     stream_resumable: bool = False
     durability: Durability | None = None

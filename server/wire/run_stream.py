@@ -34,7 +34,7 @@ class View:
     @classmethod
     def of(cls, run: Run, *, only: frozenset[str] | None = None) -> View:
         """What the run asked for; of these only the modes a joining reader names."""
-        asked = frozenset(run.kwargs.get("stream_mode") or ["values"])
+        asked: frozenset[str] = frozenset(run.kwargs["stream_mode"])
         return cls(
             modes=asked if only is None else asked & only,
             subgraphs=bool(run.kwargs.get("subgraphs")),

@@ -35,6 +35,14 @@ def names(answer: httpx.Response) -> list[str]:
     return [name for name, _, _ in frames(answer)]
 
 
+@pytest.mark.parametrize("asked", [{}, {"stream_mode": None}, {"stream_mode": []}])
+async def test_a_run_that_asks_for_no_stream_mode_shows_values(
+    http: httpx.AsyncClient, asked: dict[str, Any]
+) -> None:
+    made = await http.post("/runs", json={"assistant_id": "chat", "input": HUMAN, **asked})
+    assert made.json()["kwargs"]["stream_mode"] == ["values"]
+
+
 async def test_a_background_run_has_the_shape_that_clients_expect(http: httpx.AsyncClient) -> None:
     path = await new_thread(http)
     wanted = {

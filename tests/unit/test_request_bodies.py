@@ -73,13 +73,11 @@ def test_null_fields_count_as_left_out() -> None:
     )
     assert wanted.config.given() == {}
     assert wanted.metadata == {}
-    assert wanted.stream_mode == ["values"]
+    assert wanted.stream_mode == []
 
 
-def test_one_stream_mode_may_stand_without_a_list_and_an_empty_list_means_values() -> None:
+def test_one_stream_mode_may_stand_without_a_list() -> None:
     assert RunCreate.model_validate({"assistant_id": "a", "stream_mode": "events"}).stream_mode == ["events"]
-    empty = RunCreate.model_validate({"assistant_id": "a", "stream_mode": []})
-    assert empty.request(thread_id=None, idempotency_key=None).stream_mode == ["values"]
     with pytest.raises(ValidationError):
         RunCreate.model_validate({"assistant_id": "a", "stream_mode": ["nope"]})
 
