@@ -11,8 +11,7 @@ import pytest
 
 from interlock.server.embedded import EmbeddedPostgres
 
-from ..conftest import InterlockServer, _database
-from .servers import prepare, running
+from ..servers import InterlockServer, fresh_database, prepare, running
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +19,7 @@ def shared_database_url(
     postgres: EmbeddedPostgres, admin: psycopg.Connection[Any], template_database: str
 ) -> Iterator[str]:
     """The migrated database of the shared server, which takes every run in it."""
-    yield from _database(postgres, admin, template=template_database)
+    yield from fresh_database(postgres, admin, template=template_database)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def module_database_url(
     postgres: EmbeddedPostgres, admin: psycopg.Connection[Any], template_database: str
 ) -> Iterator[str]:
     """A migrated database for servers that a module sets up itself."""
-    yield from _database(postgres, admin, template=template_database)
+    yield from fresh_database(postgres, admin, template=template_database)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from .servers import prepare, running
+from ..servers import prepare, running
 
 Until = Callable[..., Awaitable[Any]]
 

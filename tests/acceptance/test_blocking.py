@@ -14,9 +14,8 @@ import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from ..conftest import InterlockServer
-from .servers import prepare, running
-from .wire import frames
+from ..servers import InterlockServer, prepare, running
+from .wire import frames, is_running
 
 Until = Callable[..., Awaitable[Any]]
 HUMAN: dict[str, Any] = {"messages": [{"type": "human", "content": "hello"}]}
@@ -85,10 +84,6 @@ async def test_isolated_loops_keep_other_runs_going(isolating: InterlockServer, 
         assert isinstance(values, dict)
         assert (await client.runs.get(thread, run["run_id"]))["status"] == "running"
         assert (await client.runs.join(thread, run["run_id"]))["woke"] is True
-
-
-async def is_running(client: LangGraphClient, thread: str, run: str) -> bool:
-    return (await client.runs.get(thread, run))["status"] == "running"
 
 
 async def in_tool(client: LangGraphClient, thread: str) -> bool:

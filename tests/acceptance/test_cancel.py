@@ -10,17 +10,13 @@ import pytest
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
-from .wire import frames
+from .wire import frames, is_running, is_settled
 
 Until = Callable[..., Awaitable[Any]]
 
 
 def question(text: str) -> dict[str, Any]:
     return {"messages": [{"type": "human", "content": text}]}
-
-
-async def is_running(client: LangGraphClient, thread: str, run: str) -> bool:
-    return (await client.runs.get(thread, run))["status"] == "running"
 
 
 async def asked_for_its_tool(client: LangGraphClient, thread: str) -> bool:
@@ -113,10 +109,6 @@ async def test_rollback_takes_the_run_and_its_checkpoints_back(
 
 async def has_grown(client: LangGraphClient, thread: str, size: int) -> bool:
     return len(await client.threads.get_history(thread, limit=50)) >= size
-
-
-async def is_settled(client: LangGraphClient, thread: str) -> bool:
-    return (await client.threads.get(thread))["status"] != "busy"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.schema import StreamMode
 
-from ..conftest import InterlockServer
-from .servers import prepare, running, steps
+from ..servers import InterlockServer, prepare, running, steps
 from .wire import Frame, frames, read_events
 
 Until = Callable[..., Awaitable[Any]]

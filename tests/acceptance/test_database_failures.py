@@ -19,9 +19,8 @@ from langgraph_sdk.client import LangGraphClient
 from interlock.checkpoints.migrate import migrate
 from interlock.server.embedded import EmbeddedPostgres
 
-from ..conftest import InterlockServer
+from ..servers import InterlockServer, prepare, running, steps
 from .pooler import TransactionPooler
-from .servers import prepare, running, steps
 from .wire import read_events
 
 Until = Callable[..., Awaitable[Any]]

@@ -10,14 +10,16 @@ import pytest
 
 from interlock.evals import runner
 
+from ..servers import InterlockServer, free_port
+
 ROOT = Path(__file__).parents[2]
 DATASETS = ROOT / "evals" / "datasets"
 
 
 @pytest.fixture
-def url(interlock_server: Callable[..., object]) -> str:
+def url(interlock_server: Callable[..., InterlockServer]) -> str:
     """A server with the graphs of this repository."""
-    return interlock_server(project=ROOT).url  # pyright: ignore[reportAttributeAccessIssue] - the fixture's server
+    return interlock_server(project=ROOT).url
 
 
 def test_our_graphs_keep_their_accepted_scores(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,9 +57,7 @@ def test_a_regression_is_tried_again_shown_and_fails_the_command(
     assert "nobody" in capsys.readouterr().err
 
 
-def test_what_cannot_be_run_is_no_regression(
-    tmp_path: Path, free_port: Callable[[], int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_run_is_no_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     assert runner.main([dataset(tmp_path, says="4"), "--url", url]) == runner.NOT_RUN
     assert "onnect" in capsys.readouterr().err

@@ -14,8 +14,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
-from ..conftest import GRAPHS, InterlockServer
-from .servers import prepare, running, steps
+from ..servers import GRAPHS, InterlockServer, prepare, running, steps
 
 Until = Callable[..., Awaitable[Any]]
 KEYS = {"ada": "key-of-ada", "ben": "key-of-ben", "cleo": "key-of-cleo"}

@@ -8,8 +8,7 @@ import httpx
 import pytest
 from langgraph_sdk.client import LangGraphClient
 
-from ..conftest import InterlockServer
-from .servers import steps
+from ..servers import InterlockServer, steps
 
 
 @pytest.mark.parametrize("body", [{}, {"input": None}])

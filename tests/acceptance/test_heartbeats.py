@@ -15,7 +15,7 @@ import httpx
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from ..conftest import InterlockServer
+from ..servers import InterlockServer
 
 SILENCE_S = 32
 READ_LIMIT_S = 9

@@ -16,7 +16,7 @@ import zstandard
 from langgraph_sdk.client import LangGraphClient
 from psycopg import sql
 
-from .wire import read_events
+from .wire import is_running, is_settled, read_events
 
 Until = Callable[..., Awaitable[Any]]
 
@@ -66,14 +66,6 @@ async def mixed_load(client: LangGraphClient, until: Until) -> list[str]:
 
     await asyncio.gather(*(one(thread, number) for number, thread in enumerate(threads)))
     return threads
-
-
-async def is_running(client: LangGraphClient, thread: str, run: str) -> bool:
-    return (await client.runs.get(thread, run))["status"] == "running"
-
-
-async def is_settled(client: LangGraphClient, thread: str) -> bool:
-    return (await client.threads.get(thread))["status"] != "busy"
 
 
 async def test_log_has_no_gap_no_repeat_and_one_end_for_each_finished_run(

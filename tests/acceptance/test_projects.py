@@ -11,7 +11,7 @@ import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import InternalServerError
 
-from .servers import prepare, running
+from ..servers import prepare, running
 
 GRAPH = """
 from typing import TypedDict

@@ -14,7 +14,7 @@ import httpx
 import psutil
 from langgraph_sdk.client import LangGraphClient
 
-from ..conftest import InterlockServer
+from ..servers import InterlockServer
 from .wire import frames, read_events
 
 Until = Callable[..., Awaitable[Any]]

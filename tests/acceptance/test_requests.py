@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from langgraph_sdk.client import LangGraphClient
 
-from .wire import post_events
+from .wire import is_running, post_events
 
 SYSTEM = {"created_by": "system"}
 Until = Callable[..., Awaitable[Any]]
@@ -293,7 +293,3 @@ async def test_multitask_strategies_differ(client: LangGraphClient, until: Until
         await asyncio.wait_for(client.runs.join(thread, second["run_id"]), 10)
         assert (await client.runs.get(thread, first["run_id"]))["status"] == first_ends
         assert (await client.runs.get(thread, second["run_id"]))["status"] == "success"
-
-
-async def is_running(client: LangGraphClient, thread: str, run: str) -> bool:
-    return (await client.runs.get(thread, run))["status"] == "running"

@@ -14,8 +14,7 @@ import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from ..conftest import InterlockServer
-from .servers import prepare, running, steps
+from ..servers import InterlockServer, prepare, running, steps
 from .wire import read_events
 
 Until = Callable[..., Awaitable[Any]]

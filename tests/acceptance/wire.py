@@ -1,4 +1,7 @@
-"""What really comes over the wire, below the SDK: SSE frames with their ids and comments."""
+"""What really comes over the wire, below the SDK: SSE frames with their ids and comments.
+
+And what the SDK says of a run, as conditions to wait for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import httpx
+from langgraph_sdk.client import LangGraphClient
 
 _PATIENCE_S = 60
 """A stream that should end and does not would go on for ever: its heartbeats keep it alive."""
@@ -76,3 +80,11 @@ async def post_events(http: httpx.AsyncClient, url: str, body: dict[str, Any]) -
     """The events of a POST stream, to its end."""
     async with asyncio.timeout(_PATIENCE_S), http.stream("POST", url, json=body) as response:
         return [frame async for frame in frames(response) if frame.event is not None]
+
+
+async def is_running(client: LangGraphClient, thread: str, run: str) -> bool:
+    return (await client.runs.get(thread, run))["status"] == "running"
+
+
+async def is_settled(client: LangGraphClient, thread: str) -> bool:
+    return (await client.threads.get(thread))["status"] != "busy"

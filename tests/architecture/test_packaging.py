@@ -10,13 +10,13 @@ import sys
 import time
 import tomllib
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
 import httpx
 import pytest
 
+from ..servers import free_port
 from .tree import FLOORS, ROOT, tracked
 
 GRAPH = """
@@ -112,9 +112,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment / "bin" / "interlock"
 
 
-def test_the_installed_wheel_runs_a_foreign_project_from_elsewhere(
-    installed: Path, tmp_path: Path, free_port: Callable[[], int]
-) -> None:
+def test_the_installed_wheel_runs_a_foreign_project_from_elsewhere(installed: Path, tmp_path: Path) -> None:
     """With the embedded database, an empty home, and no package of ours in the working directory."""
     project, elsewhere = make_foreign_project(tmp_path / "project"), tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -9,7 +9,7 @@ from typing import Any
 
 from langgraph_sdk import get_client, get_sync_client
 
-from ..conftest import InterlockServer
+from ..servers import InterlockServer
 from .calls import Conversation
 from .recordings import agree
 

@@ -11,7 +11,7 @@ import pytest
 from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.schema import StreamMode
 
-from ..conftest import InterlockServer
+from ..servers import InterlockServer
 from .recordings import agree
 
 CASES: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "cases.json").read_text())

@@ -15,9 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from interlock.server.embedded import EmbeddedPostgres
 
-from ..acceptance.servers import prepare, running
 from ..compat.conftest import installed_packages
-from ..conftest import InterlockServer, _database
+from ..servers import InterlockServer, fresh_database, prepare, running
 
 PROJECT = Path(__file__).parent / "project"
 SCRIPTS = Path(__file__).parent / "js"
@@ -44,7 +43,7 @@ def console_database_url(
     postgres: EmbeddedPostgres, admin: psycopg.Connection[Any], template_database: str
 ) -> Iterator[str]:
     """The migrated database of the console's server."""
-    yield from _database(postgres, admin, template=template_database)
+    yield from fresh_database(postgres, admin, template=template_database)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ..conftest import InterlockServer
+from ..servers import InterlockServer
 
 CONSOLE = Path(str(files("interlock.server") / "console"))
 VENDORED: dict[str, dict[str, Any]] = json.loads((CONSOLE / "vendor" / "vendored.json").read_text())

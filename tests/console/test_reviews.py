@@ -7,7 +7,7 @@ import re
 import httpx
 from playwright.sync_api import Page, expect
 
-from ..conftest import InterlockServer
+from ..servers import InterlockServer
 from .acts import answers, ask, card, choose, conversation, ended, log, press, thread_id
 from .conftest import OpenPage, Rows
 

@@ -12,8 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from ..acceptance.servers import prepare, running
-from ..conftest import InterlockServer
+from ..servers import InterlockServer, prepare, running
 from .acts import answers, ask, choose, ended, press
 from .conftest import PROJECT, OpenPage
 

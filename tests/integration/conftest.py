@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,9 +20,8 @@ from interlock.server.runs.catalog import Catalog, load_catalog
 from interlock.server.runs.project import load_project
 from interlock.server.settings import Settings
 
+from ..servers import GRAPHS
 from .engine import opened
-
-GRAPHS = Path(__file__).parent.parent / "graphs"
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ..conftest import _OUR_VARIABLES, InterlockServer
+from ..servers import OUR_VARIABLES, InterlockServer
 
 Until = Callable[..., Awaitable[Any]]
 Start = Callable[..., InterlockServer]
@@ -48,7 +48,7 @@ def project(tmp_path: Path) -> Path:
 def interlock(
     *words: str, project: Path, env: Mapping[str, str] | None = None, succeeds: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(_OUR_VARIABLES)}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "interlock.server.cli", *words],
         cwd=project,

@@ -17,6 +17,8 @@ import pytest
 from interlock.server.embedded import EmbeddedPostgres
 from interlock.server.supervisor import Cluster, EmbeddedPostgresError, binaries
 
+from ..servers import free_port
+
 Until = Callable[..., Awaitable[Any]]
 
 
@@ -210,7 +212,7 @@ def test_a_long_path_gets_its_socket_elsewhere(new_directory: Path) -> None:
         assert answer(postgres.url) == 1
 
 
-def test_with_a_port_it_asks_for_the_password(directory: Path, free_port: Callable[[], int]) -> None:
+def test_with_a_port_it_asks_for_the_password(directory: Path) -> None:
     port = free_port()
     with EmbeddedPostgres(directory, tcp_port=port) as postgres:
         assert answer(postgres.url) == 1
