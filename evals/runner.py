@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
@@ -29,7 +28,27 @@ from .serving import ServerFailed, served
 PASSED, WORSE, NOT_RUN = 0, 1, 2
 _TIMEOUTS = (10.0, 300.0, 300.0, 300.0)
 """Seconds to connect, read, write and get a connection."""
-_DEFAULT_CONFIG = Path("langgraph.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line asks for."""
+
+    dataset: Path
+    url: str | None
+    """A server that runs; None: one is started for `config`."""
+    config: Path
+    model: str | None
+    cases: tuple[str, ...]
+    """Ids of those to run; none: all."""
+    trials: int | None
+    retries: int
+    concurrency: int
+    baseline: Path | None
+    accept: bool
+    fail_on_flaky: bool
+    as_json: bool
+    output: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +63,17 @@ class Plan:
     concurrency: int
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run a dataset as told on the command line.
+def main(options: Options) -> int:
+    """Run a dataset, print its report, and accept its scores where that is asked for.
 
     Returns:
         0 when nothing got worse, 1 when something did, 2 when the dataset could not be run.
     """
-    options = _parse(arguments)
     try:
         dataset = _with_model(load(options.dataset), options.model)
         plan = Plan(
             dataset=dataset,
-            cases=_chosen(dataset, options.case),
+            cases=_chosen(dataset, options.cases),
             trials=options.trials or dataset.trials,
             retries=options.retries,
             concurrency=options.concurrency,
@@ -75,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         dataset=dataset.name,
         model=str(dataset.context.get("model", "the default model")),
         seconds=seconds,
-        partial=bool(options.case),
+        partial=bool(options.cases),
     )
     _show(report, options)
     if options.accept:
@@ -144,7 +162,7 @@ def _with_model(dataset: Dataset, model: str | None) -> Dataset:
     )
 
 
-def _chosen(dataset: Dataset, wanted: Sequence[str] | None) -> tuple[Case, ...]:
+def _chosen(dataset: Dataset, wanted: Sequence[str]) -> tuple[Case, ...]:
     if not wanted:
         return dataset.cases
     known = {case.id: case for case in dataset.cases}
@@ -153,41 +171,12 @@ def _chosen(dataset: Dataset, wanted: Sequence[str] | None) -> tuple[Case, ...]:
     return tuple(known[case_id] for case_id in wanted)
 
 
-def _show(report: Report, options: argparse.Namespace) -> None:
+def _show(report: Report, options: Options) -> None:
     as_json = json.dumps(report.to_json(), indent=2)
     if options.output is not None:
         options.output.write_text(as_json + "\n", encoding="utf-8")
-    _say(as_json if options.json else report.to_text(), sys.stdout)
+    _say(as_json if options.as_json else report.to_text(), sys.stdout)
 
 
 def _say(text: str, stream: TextIO) -> None:
     print(text, file=stream)
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="interlock eval",
-        description="Run a dataset against a server and compare with the accepted scores.",
-    )
-    add = parser.add_argument
-    add("dataset", type=Path, help="YAML file with the cases")
-    add("--url", help="a server that runs; without it one is started on a fresh database")
-    add("--config", type=Path, default=_DEFAULT_CONFIG, help="langgraph.json of the server to start")
-    add("--model", help="answer with this model in place of the dataset's; it has accepted scores of its own")
-    add("--case", action="append", metavar="ID", help="run only this case; may be given several times")
-    add("--trials", type=_positive, help="how often to run each case")
-    add("--retries", type=int, default=2, help="further trials of a case that got worse (default 2)")
-    add("--concurrency", type=_positive, default=4, help="cases at once (default 4)")
-    add("--baseline", type=Path, help="file with the accepted scores")
-    add("--accept", action="store_true", help="accept these scores")
-    add("--fail-on-flaky", action="store_true", help="a case whose trials disagree fails the command")
-    add("--json", action="store_true", help="print the report as JSON")
-    add("--output", type=Path, metavar="FILE", help="write the report as JSON to a file too")
-    return parser.parse_args(list(arguments))
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number

@@ -181,15 +181,50 @@ def show_config(config: ConfigOption = _DEFAULT_CONFIG, as_json: JsonOption = Fa
         typer.echo(f"{row['setting']:<{width}}  {row['value']:<40}  {row['source']}")
 
 
-@app.command(
-    "eval",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-)
-def evaluate(context: typer.Context) -> None:
+@app.command("eval")
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(help="YAML file with the cases.")],
+    url: Annotated[
+        str | None, typer.Option(help="A server that runs; without it one is started on a fresh database.")
+    ] = None,
+    config: ConfigOption = _DEFAULT_CONFIG,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Answer with this model in place of the dataset's; it has scores of its own."),
+    ] = None,
+    case: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Run only this case; may be given several times.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How often to run each case.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="Further trials of a case that got worse.")] = 2,
+    concurrency: Annotated[int, typer.Option(min=1, help="Cases at once.")] = 4,
+    baseline: Annotated[Path | None, typer.Option(help="File with the accepted scores.")] = None,
+    accept: Annotated[bool, typer.Option("--accept", help="Accept these scores.")] = False,
+    fail_on_flaky: Annotated[
+        bool, typer.Option("--fail-on-flaky", help="A case whose trials disagree fails the command.")
+    ] = False,
+    as_json: JsonOption = False,
+    output: Annotated[Path | None, typer.Option(help="Write the report as JSON to this file too.")] = None,
+) -> None:
     """Run a dataset against a real server and compare with the accepted scores."""
-    from ..evals.runner import main as run_dataset
+    from ..evals import runner
 
-    raise typer.Exit(run_dataset(context.args))
+    options = runner.Options(
+        dataset=dataset,
+        url=url,
+        config=config,
+        model=model,
+        cases=tuple(case or ()),
+        trials=trials,
+        retries=retries,
+        concurrency=concurrency,
+        baseline=baseline,
+        accept=accept,
+        fail_on_flaky=fail_on_flaky,
+        as_json=as_json,
+        output=output,
+    )
+    raise typer.Exit(runner.main(options))
 
 
 @db.command("url")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from interlock.evals import runner
+from interlock.evals.runner import NOT_RUN, PASSED, WORSE
+from interlock.server.cli import app
 
 from ..servers import InterlockServer, free_port
 
@@ -22,11 +23,16 @@ def url(interlock_server: Callable[..., InterlockServer]) -> str:
     return interlock_server(project=ROOT).url
 
 
+def evaluate(*arguments: str) -> int:
+    """The exit code of `interlock eval`."""
+    return app(["eval", *arguments], standalone_mode=False)
+
+
 def test_our_graphs_keep_their_accepted_scores(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for path in sorted(DATASETS.glob("*.yaml")):
-        code = runner.main([str(path), "--url", url])
+        code = evaluate(str(path), "--url", url)
         printed = capsys.readouterr()
-        assert code == runner.PASSED, printed.out + printed.err
+        assert code == PASSED, printed.out + printed.err
         assert "no regression" in printed.out
 
 
@@ -42,26 +48,26 @@ def dataset(tmp_path: Path, *, says: str) -> str:
 def test_a_regression_is_tried_again_shown_and_fails_the_command(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert runner.main([dataset(tmp_path, says="2+2 = 4"), "--url", url, "--accept"]) == runner.PASSED
+    assert evaluate(dataset(tmp_path, says="2+2 = 4"), "--url", url, "--accept") == PASSED
     assert json.loads((tmp_path / "small.baseline.json").read_text())["cases"] == {"sum": 1.0}
     capsys.readouterr()
     output = tmp_path / "report.json"
     wrong = dataset(tmp_path, says="five")
-    assert runner.main([wrong, "--url", url, "--retries", "1", "--output", str(output)]) == runner.WORSE
+    assert evaluate(wrong, "--url", url, "--retries", "1", "--output", str(output)) == WORSE
     assert "says: the answer '2+2 = 4' lacks 'five'" in capsys.readouterr().out
     report = json.loads(output.read_text())
     assert (report["passed"], report["cases"][0]["verdict"]) == (False, "worse")
 
     Path(wrong).write_text(Path(wrong).read_text().replace("assistant: assistant", "assistant: nobody"))
-    assert runner.main([wrong, "--url", url]) == runner.NOT_RUN
+    assert evaluate(wrong, "--url", url) == NOT_RUN
     assert "nobody" in capsys.readouterr().err
 
 
 def test_what_cannot_be_run_is_no_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    assert runner.main([dataset(tmp_path, says="4"), "--url", url]) == runner.NOT_RUN
+    assert evaluate(dataset(tmp_path, says="4"), "--url", url) == NOT_RUN
     assert "onnect" in capsys.readouterr().err
-    assert runner.main([dataset(tmp_path, says="4"), "--url", url, "--case", "product"]) == runner.NOT_RUN
+    assert evaluate(dataset(tmp_path, says="4"), "--url", url, "--case", "product") == NOT_RUN
     assert "small has no case product; it has sum" in capsys.readouterr().err
 
 
@@ -70,12 +76,12 @@ def test_without_an_address_a_server_is_started_on_a_fresh_database(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nowhere.invalid/never")
     path = dataset(tmp_path, says="2+2 = 4")
-    code = runner.main([path, "--config", str(ROOT / "langgraph.json")])
+    code = evaluate(path, "--config", str(ROOT / "langgraph.json"))
     printed = capsys.readouterr()
-    assert code == runner.PASSED, printed.err
+    assert code == PASSED, printed.err
 
 
 def test_a_server_that_cannot_start_tells_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = str(tmp_path / "langgraph.json")
-    assert runner.main([dataset(tmp_path, says="4"), "--config", missing]) == runner.NOT_RUN
+    assert evaluate(dataset(tmp_path, says="4"), "--config", missing) == NOT_RUN
     assert "langgraph.json" in capsys.readouterr().err
