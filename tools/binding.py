@@ -1,39 +1,51 @@
-"""Puts the gateway around the tool nodes of any graph, and watches for tools that run past it."""
+"""Puts the gateway around every tool node that runs in a run, and watches for tools that run past it.
+
+The nodes of a graph can be listed, but not what those nodes and the tools in them run in their turn: a
+sub-agent made in a function, an agent behind a closure. So it is not the nodes of one graph that are
+wrapped but the methods of LangChain's classes, once for the process; each call then asks in which run it is.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
+import inspect
+import itertools
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-from weakref import WeakSet
 
 import structlog
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
-from langgraph._internal._runnable import RunnableCallable, RunnableSeq
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, Callbacks
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+from langgraph._internal._constants import CONFIG_KEY_SCRATCHPAD
+from langgraph._internal._scratchpad import PregelScratchpad
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest
-from langgraph.pregel import Pregel
-from langgraph.pregel._utils import get_function_nonlocals
 
 from .audit import Attempt
 from .checks import CallRequest
-from .context import executing
-from .errors import ToolBypassed
+from .context import leave
+from .errors import BudgetReached, ToolBypassed
 from .gateway import Caller, Gateway
 from .ledger import ToolResult
 from .metering import UsageCallback
 from .pauses import PAUSES, PausableCall, gathered
+from .tool import DeclaredTool, bypass_message, on_loop
 
 log = structlog.get_logger(__name__)
 
-_SyncExecute = Callable[[ToolCallRequest], Any]
-_AsyncExecute = Callable[[ToolCallRequest], Awaitable[Any]]
+_Execute = Callable[[ToolCallRequest], Awaitable[Any]]
+
+_OUTER_CALL = "__interlock_outer_call"
+"""In the config that a tool runs with: names its call, for the calls that it makes in its turn."""
+_LOOP_DEADLINE_S = 10.0
+"""When the event loop of a run does not answer a thread for so long, something blocks it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,12 +60,13 @@ class GovernedRun:
     """Tools that were seen outside the gateway; written by `close`."""
 
     def callbacks(self) -> list[BaseCallbackHandler]:
-        """Handlers for the run's config: they count what it spends and see what bypasses the gateway."""
-        return [Watch(self), UsageCallback(self.caller.meter)]
+        """Handlers for the run's config: they count what it spends."""
+        return [RunCallback(self)]
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Make this the run of the code inside."""
+        _install()
         token = current.set(self)
         try:
             yield
@@ -66,213 +79,256 @@ class GovernedRun:
         for attempt in seen:
             await self.gateway.record(attempt)
 
-    async def call(self, request: ToolCallRequest, execute: _AsyncExecute) -> ToolResult:
+    async def call(self, request: ToolCallRequest, execute: _Execute) -> ToolResult:
         """One call of a tool node, through the gateway."""
         call = request.tool_call
 
         async def run(arguments: dict[str, Any]) -> ToolResult:
-            return await execute(request.override(tool_call={**call, "args": arguments}))
+            return await execute(_inner(request, arguments))
 
-        configurable = request.runtime.config.get("configurable", {})
         made = CallRequest(
             name=call["name"],
             tool=request.tool,
             arguments=call["args"],
             tool_call_id=call["id"] or "",
-            checkpoint_ns=configurable.get("checkpoint_ns", ""),
+            checkpoint_ns=_namespace(request.runtime.config),
             store=request.runtime.store,
             offered=tuple(tool.name for tool in request.runtime.tools),
+            can_wait=_thread(request.runtime.config) == str(self.caller.run.thread_id),
         )
-        return await self.gateway.call(made, caller=self.caller, execute=run)
+        with self.entered():
+            return await self.gateway.call(made, caller=self.caller, execute=run)
+
+    def bypass(self, tool: BaseTool, arguments: str, tool_call_id: str) -> None:
+        """Note a tool that starts without leave of the gateway; it is paid for like any other.
+
+        Raises:
+            ToolBypassed: it must not run: it is a declared tool, or the mode is `enforce`.
+            BudgetReached: the run has no tool call left.
+        """
+        refused = self.gateway.options.mode == "enforce" or isinstance(tool, DeclaredTool)
+        limit = None if refused else self.caller.meter.take_tool_call()
+        stopped = refused or limit is not None
+        log.info("tool_bypassed", tool=tool.name, refused=stopped, run_id=str(self.caller.run.run_id))
+        self.bypassed.append(
+            self.gateway.bypass(self.caller, tool.name, arguments, tool_call_id, refused=stopped)
+        )
+        if limit is not None:
+            raise BudgetReached(limit)
+        if refused:
+            raise ToolBypassed(bypass_message(tool.name))
 
 
 current: ContextVar[GovernedRun | None] = ContextVar("interlock_governed_run", default=None)
-"""The run that executes here; None outside one, where a governed tool node works as it always did."""
+"""The run that executes here; None outside one, where tools and tool nodes work as they always did."""
 
 
-class Watch(BaseCallbackHandler):
-    """Sees every tool that starts, and refuses or notes those that did not come through the gateway."""
-
-    raise_error = True
-    run_inline = True
+class RunCallback(UsageCallback):
+    """Takes the run along with a config, to where the context does not go: a thread of the graph's own."""
 
     def __init__(self, run: GovernedRun) -> None:
-        self._run = run
-
-    @property
-    def ignore_llm(self) -> bool:
-        """Models are not its concern, and it would be asked at each token."""
-        return True
-
-    def on_tool_start(
-        self, serialized: dict[str, Any] | None, input_str: str, *, tool_call_id: str | None = None, **_: Any
-    ) -> None:
-        """A tool is about to run."""
-        name = (serialized or {}).get("name", "")
-        if executing.get() == name:
-            return
-        run = self._run
-        refused = run.gateway.options.mode == "enforce"
-        log.info("tool_bypassed", tool=name, refused=refused, run_id=str(run.caller.run.run_id))
-        run.bypassed.append(
-            run.gateway.bypass(run.caller, name, input_str, tool_call_id or "", refused=refused)
-        )
-        if refused:
-            raise ToolBypassed(
-                f'tool {name!r} was called past the gateway, which `tools.mode = "enforce"` does not allow; '
-                "run it from a `ToolNode` or `create_agent`"
-            )
+        super().__init__(run.caller.meter)
+        self.run = run
 
 
-def govern(graph: Pregel) -> None:
-    """Put the gateway around every tool node of a graph and of its sub-graphs; once for each object.
+def run_of(callbacks: Callbacks) -> GovernedRun | None:
+    """The run that executes here, by the context or else by the callbacks of a config."""
+    if (run := current.get()) is not None:
+        return run
+    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
+    return next((handler.run for handler in handlers if isinstance(handler, RunCallback)), None)
 
-    Outside a run the nodes work as before.
-    """
+
+def _install() -> None:
+    """Have all tools and tool nodes of the process ask for their run; once."""
     with _lock:
-        if graph in _governed:
+        if getattr(BaseTool, _INSTALLED, False):
             return
-        for node in _tool_nodes(graph):
-            if node not in _governed:
-                _wrap(node)
-                _governed.add(node)
-        _governed.add(graph)
+        _around(ToolNode, "invoke", _invoke)
+        _around(ToolNode, "ainvoke", _ainvoke)
+        _around(ToolNode, "_run_one", _run_one)
+        _around(ToolNode, "_arun_one", _arun_one)
+        _around(ToolNode, "_execute_tool_sync", _execute)
+        _around(ToolNode, "_execute_tool_async", _aexecute)
+        _around(BaseTool, "run", _run_tool)
+        _around(BaseTool, "arun", _arun_tool)
+        setattr(BaseTool, _INSTALLED, True)
 
 
-_governed: WeakSet[Pregel | ToolNode] = WeakSet()
+_INSTALLED = "__interlock__"
 _lock = threading.Lock()
 
 
-def _tool_nodes(graph: Pregel) -> Iterator[ToolNode]:
-    seen: set[int] = set()
-    waiting: list[Any] = [node.bound for node in graph.nodes.values()]
-    while waiting:
-        found = waiting.pop()
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
-        if isinstance(found, ToolNode):
-            yield found
-        elif isinstance(found, Pregel):
-            waiting += [node.bound for node in found.nodes.values()]
-        else:
-            waiting += _inside(found)
+def _around(owner: type, name: str, hook: Callable[..., Any]) -> None:
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        return hook(original, *args, **kwargs)
+
+    @functools.wraps(original)
+    async def amethod(*args: Any, **kwargs: Any) -> Any:
+        return await hook(original, *args, **kwargs)
+
+    setattr(owner, name, amethod if inspect.iscoroutinefunction(original) else method)
 
 
-def _inside(found: Any) -> list[Any]:
-    """Runnables that another one is made of, or that its function refers to."""
-    if isinstance(found, RunnableSequence | RunnableSeq):
-        return list(found.steps)
-    if isinstance(found, RunnableLambda):
-        return list(found.deps)
-    if isinstance(found, RunnableCallable):
-        functions = [f for f in (found.func, found.afunc) if f is not None]
-        named = [value for f in functions for value in get_function_nonlocals(f)]
-        return [v for value in named if isinstance(v := getattr(value, "__self__", value), Runnable)]
-    bound = getattr(found, "bound", None)
-    return [bound] if isinstance(bound, Runnable) else []
-
-
-def _wrap(node: ToolNode) -> None:
-    own_sync, own_async = node._wrap_tool_call, node._awrap_tool_call
-    func, afunc = node.func, node.afunc
-    if func is None or afunc is None:
-        raise TypeError("a tool node without its functions; langgraph has changed")
-
-    async def awrapped(request: ToolCallRequest, execute: _AsyncExecute) -> Any:
-        run = current.get()
-        if run is not None:
-            call = PausableCall(request.tool_call["id"] or "")
-            try:
-                return await _chain(run, request, execute, own_sync, own_async)
-            except PAUSES as pause:
-                return call.hold(pause)
-        if own_async is not None:
-            return await own_async(request, execute)
-        if own_sync is not None:
-            return await _in_thread(own_sync, request, execute, asyncio.get_running_loop())
-        return await execute(request)
-
-    def wrapped(request: ToolCallRequest, execute: _SyncExecute) -> Any:
-        run = current.get()
-        if run is None:
-            return own_sync(request, execute) if own_sync is not None else execute(request)
-        return _from_thread(run, request, execute, own_sync)
-
-    @functools.wraps(afunc)
-    async def held_afunc(*args: Any, **kwargs: Any) -> Any:
-        with gathered():
-            return await afunc(*args, **kwargs)
-
-    @functools.wraps(func)
-    def held_func(*args: Any, **kwargs: Any) -> Any:
-        with gathered():
-            return func(*args, **kwargs)
-
-    node._awrap_tool_call, node._wrap_tool_call = awrapped, wrapped
-    node.afunc, node.func = held_afunc, held_func
-
-
-async def _chain(
-    run: GovernedRun,
-    request: ToolCallRequest,
-    execute: _AsyncExecute,
-    own_sync: Callable[..., Any] | None,
-    own_async: Callable[..., Awaitable[Any]] | None,
+def _invoke(
+    original: Callable[..., Any],
+    node: ToolNode,
+    given: Any,
+    config: RunnableConfig | None = None,
+    **kwargs: Any,
 ) -> Any:
-    """The graph's own wrapper first: the gateway decides the call as it is really made."""
-
-    async def governed(inner: ToolCallRequest) -> Any:
-        return await run.call(inner, execute)
-
-    if own_async is not None:
-        return await own_async(request, governed)
-    if own_sync is not None:
-        return await _in_thread(own_sync, request, governed, run.loop)
-    return await governed(request)
-
-
-def _from_thread(
-    run: GovernedRun, request: ToolCallRequest, execute: _SyncExecute, own_sync: Callable[..., Any] | None
-) -> Any:
-    """A tool node that a synchronous node calls: it waits in its thread, the gateway works on the loop."""
-    if _on_loop(run.loop):
+    run = run_of((config or {}).get("callbacks"))
+    if run is not None and _on(run.loop):
         raise RuntimeError(
-            f"tool {request.tool_call['name']!r} was called synchronously on the event loop, which it would "
-            "block; use `await tool_node.ainvoke(…)`"
+            f"tool node {node.name!r} was called synchronously on the event loop, which it would block; use "
+            "`await tool_node.ainvoke(…)`"
         )
+    with gathered():
+        return original(node, given, config, **kwargs)
+
+
+async def _ainvoke(original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+    with gathered():
+        return await original(*args, **kwargs)
+
+
+def _run_one(original: Callable[..., Any], node: ToolNode, call: Any, kind: Any, runtime: Any) -> Any:
+    if run_of(runtime.config.get("callbacks")) is None:
+        return original(node, call, kind, runtime)
+    pausable = PausableCall(call["id"] or "")
+    try:
+        return original(node, call, kind, runtime)
+    except PAUSES as pause:
+        return pausable.hold(pause)
+
+
+async def _arun_one(
+    original: Callable[..., Awaitable[Any]], node: ToolNode, call: Any, kind: Any, runtime: Any
+) -> Any:
+    if run_of(runtime.config.get("callbacks")) is None:
+        return await original(node, call, kind, runtime)
+    if node._awrap_tool_call is None and node._wrap_tool_call is not None:
+        node._awrap_tool_call = _beside_the_loop(node._wrap_tool_call)
+    pausable = PausableCall(call["id"] or "")
+    try:
+        return await original(node, call, kind, runtime)
+    except PAUSES as pause:
+        return pausable.hold(pause)
+
+
+def _beside_the_loop(wrapper: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """A graph's synchronous wrapper in a thread; what it executes comes back to the loop."""
+
+    async def awrapper(request: ToolCallRequest, execute: Callable[..., Any]) -> Any:
+        loop = asyncio.get_running_loop()
+
+        def back(inner: ToolCallRequest) -> Any:
+            return asyncio.run_coroutine_threadsafe(execute(inner), loop).result()
+
+        return await asyncio.to_thread(wrapper, request, back)
+
+    return awrapper
+
+
+def _execute(
+    original: Callable[..., Any], node: ToolNode, request: ToolCallRequest, kind: Any, config: RunnableConfig
+) -> Any:
+    """A call of a synchronous tool node: it waits in its thread, the gateway works on the loop."""
+    run = run_of(config.get("callbacks"))
+    if run is None:
+        return original(node, request, kind, config)
 
     async def in_thread(inner: ToolCallRequest) -> Any:
-        return await asyncio.to_thread(execute, inner)
+        return await asyncio.to_thread(original, node, inner, kind, inner.runtime.config)
 
-    def governed(inner: ToolCallRequest) -> Any:
-        return asyncio.run_coroutine_threadsafe(run.call(inner, in_thread), run.loop).result()
-
-    call = PausableCall(request.tool_call["id"] or "")
-    try:
-        return own_sync(request, governed) if own_sync is not None else governed(request)
-    except PAUSES as pause:
-        return call.hold(pause)
+    _reach(run.loop)
+    return asyncio.run_coroutine_threadsafe(run.call(request, in_thread), run.loop).result()
 
 
-async def _in_thread(
-    wrapper: Callable[..., Any],
-    request: ToolCallRequest,
-    execute: _AsyncExecute,
-    loop: asyncio.AbstractEventLoop,
+async def _aexecute(
+    original: Callable[..., Any], node: ToolNode, request: ToolCallRequest, kind: Any, config: RunnableConfig
 ) -> Any:
-    """Run a synchronous wrapper beside the loop; what it executes comes back to the loop."""
+    run = run_of(config.get("callbacks"))
+    if run is None:
+        return await original(node, request, kind, config)
+    here = asyncio.get_running_loop()
 
-    async def run(inner: ToolCallRequest) -> Any:
-        return await execute(inner)
+    async def execute(inner: ToolCallRequest) -> Any:
+        return await on_loop(here, original(node, inner, kind, inner.runtime.config))
 
-    def back(inner: ToolCallRequest) -> Any:
-        return asyncio.run_coroutine_threadsafe(run(inner), loop).result()
+    if here is not run.loop:
+        await asyncio.to_thread(_reach, run.loop)
+    return await on_loop(run.loop, run.call(request, execute))
 
-    return await asyncio.to_thread(wrapper, request, back)
+
+def _run_tool(original: Callable[..., Any], tool: BaseTool, given: Any, *args: Any, **kwargs: Any) -> Any:
+    _see(tool, given, kwargs)
+    return original(tool, given, *args, **kwargs)
 
 
-def _on_loop(loop: asyncio.AbstractEventLoop) -> bool:
+async def _arun_tool(
+    original: Callable[..., Awaitable[Any]], tool: BaseTool, given: Any, *args: Any, **kwargs: Any
+) -> Any:
+    _see(tool, given, kwargs)
+    return await original(tool, given, *args, **kwargs)
+
+
+def _see(tool: BaseTool, given: Any, options: dict[str, Any]) -> None:
+    """Refuse or note a tool that starts without leave of the gateway."""
+    run = run_of(options.get("callbacks"))
+    held = leave.get()
+    if run is None or (held is not None and held.start(tool)):
+        return
+    arguments = tool._filter_injected_args(given) if isinstance(given, dict) else given
+    run.bypass(tool, str(arguments), options.get("tool_call_id") or "")
+
+
+def _inner(request: ToolCallRequest, arguments: dict[str, Any]) -> ToolCallRequest:
+    """The request as the gateway lets it through, with a config that names this call.
+
+    LangGraph numbers the graphs that one task runs in turn. A call that is answered from the ledger runs
+    none, so each call counts from a number of its own: its sub-agent finds its own checkpoint again.
+    """
+    held = leave.get()
+    if held is None:
+        raise TypeError("the gateway executes a call without leave")
+    config = request.runtime.config
+    name = hashlib.sha256(held.context.idempotency_key.encode()).hexdigest()[:16]
+    configurable = {**config.get("configurable", {}), _OUTER_CALL: name}
+    if isinstance(scratchpad := configurable.get(CONFIG_KEY_SCRATCHPAD), PregelScratchpad):
+        numbers = itertools.count(int(name, 16))
+        configurable[CONFIG_KEY_SCRATCHPAD] = replace(scratchpad, subgraph_counter=numbers.__next__)
+    runtime = replace(request.runtime, config={**config, "configurable": configurable})
+    return replace(request, tool_call={**request.tool_call, "args": arguments}, runtime=runtime)
+
+
+def _namespace(config: RunnableConfig) -> str:
+    """Where in the run a call is made: the step, and the call that makes it, if that is one of a tool."""
+    configurable = config.get("configurable", {})
+    step, outer = configurable.get("checkpoint_ns", ""), configurable.get(_OUTER_CALL)
+    return f"{step}|{outer}" if outer else step
+
+
+def _thread(config: RunnableConfig) -> str:
+    """The thread of the graph that makes a call; an agent that a tool runs may be given another one."""
+    return str(config.get("configurable", {}).get("thread_id"))
+
+
+def _reach(loop: asyncio.AbstractEventLoop) -> None:
+    """See from a thread that the loop of a run answers, instead of waiting for it for ever."""
+    answered = threading.Event()
+    loop.call_soon_threadsafe(answered.set)
+    if not answered.wait(_LOOP_DEADLINE_S):
+        raise RuntimeError(
+            "a synchronous call blocks the event loop of this run, and its tool calls are decided there; "
+            "await the agent (`ainvoke`), or call it in a thread (`asyncio.to_thread`)"
+        )
+
+
+def _on(loop: asyncio.AbstractEventLoop) -> bool:
     try:
         return asyncio.get_running_loop() is loop
     except RuntimeError:

@@ -46,6 +46,8 @@ class CallRequest:
     store: BaseStore | None
     offered: tuple[str, ...] = ()
     """Names of the tools that the graph has, for a model that names another one."""
+    can_wait: bool = True
+    """Whether the run pauses where this call does."""
 
 
 class Refused(Exception):
@@ -105,6 +107,7 @@ class CheckedCall:
     """A call that may be made, though perhaps not without asking."""
 
     passage: Passage
+    tool: BaseTool
     spec: ToolSpec
     canonical: Canonical
     needs_review: bool
@@ -113,6 +116,17 @@ class CheckedCall:
     def request(self) -> CallRequest:
         """What the graph asked for."""
         return self.passage.request
+
+    def see_that_it_can_wait(self) -> None:
+        """Before a person is asked.
+
+        Raises:
+            Refused: the answer would find nobody.
+        """
+        if not self.request.can_wait:
+            raise Refused(
+                "review", "a person has to agree, and an agent on a thread of its own cannot wait for one"
+            )
 
     @property
     def key(self) -> CallKey:
@@ -176,4 +190,10 @@ class Checks:
         unreviewed = self._policies.decide("callUnreviewed", passage.principal, spec, context=context)
         if not unreviewed.allowed:
             passage.policy_ids = (*verdict.policy_ids, *unreviewed.policy_ids)
-        return CheckedCall(passage=passage, spec=spec, canonical=found, needs_review=not unreviewed.allowed)
+        return CheckedCall(
+            passage=passage,
+            tool=request.tool,
+            spec=spec,
+            canonical=found,
+            needs_review=not unreviewed.allowed,
+        )

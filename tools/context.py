@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+from langchain_core.tools import BaseTool
 from langgraph.store.base import BaseStore
 
 from ..checkpoints.database import Database
@@ -59,8 +60,29 @@ class ToolContext:
                 return str(self.run.run_id)
 
 
-tool_context: ContextVar[ToolContext] = ContextVar("interlock_tool_context")
-"""Set by the gateway for the time of one execution or dry run."""
+@dataclass(slots=True, eq=False)
+class Leave:
+    """The gateway lets one tool run, once. What that tool calls in its turn has no part in it."""
 
-executing: ContextVar[str | None] = ContextVar("interlock_executing_tool", default=None)
-"""Name of the tool that the gateway is letting through here."""
+    tool: BaseTool
+    context: ToolContext
+    _started: bool = False
+    _entered: bool = False
+
+    def start(self, tool: BaseTool) -> bool:
+        """Whether LangChain may run this tool now."""
+        if self._started or tool is not self.tool:
+            return False
+        self._started = True
+        return True
+
+    def enter(self, tool: BaseTool) -> bool:
+        """Whether the function of this declared tool may see the context."""
+        if self._entered or tool is not self.tool:
+            return False
+        self._entered = True
+        return True
+
+
+leave: ContextVar[Leave | None] = ContextVar("interlock_leave", default=None)
+"""Set by the gateway for the time of one execution or dry run."""

@@ -47,4 +47,4 @@ class BudgetReached(GraphBubbleUp):
 
 
 class ToolBypassed(Exception):
-    """A tool ran past the gateway, which mode `enforce` does not allow."""
+    """A tool was called past the gateway, which a declared tool never allows, and mode `enforce` no tool."""

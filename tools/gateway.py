@@ -35,7 +35,7 @@ from .answers import (
 )
 from .audit import Attempt
 from .checks import CallRequest, CheckedCall, Checks, GatewayOptions, Refused
-from .context import RunScope, ToolContext, executing, tool_context
+from .context import Leave, RunScope, ToolContext, leave
 from .egress import Egress
 from .errors import BudgetReached, RetryTool, ToolFailed
 from .ledger import Ledger, LedgerEntry, LedgerState, ToolResult
@@ -184,6 +184,7 @@ class Gateway:
             entry = await self._ledger.look(connection, call.key)
             if entry is not None and entry.state == "succeeded":
                 return await self._replay(connection, call, entry)
+        call.see_that_it_can_wait()
         # Between the transactions: a dry run may take its time.
         question = replace(question, dry_run=await self._dry_run(call, caller))
         async with self._database.transaction() as connection:
@@ -244,6 +245,7 @@ class Gateway:
             return _Claimed(call, claim.start_id, review)
         if entry.state == "succeeded":
             return await self._replay(connection, call, entry)
+        call.see_that_it_can_wait()
         # Cut off before: the effect may have happened, so a person says what became of it.
         asked, new = await self._reviews.ask(connection, outcome_question(call, entry))
         if new:
@@ -279,7 +281,7 @@ class Gateway:
         return _Answered(end.message)
 
     async def _dry_run(self, call: CheckedCall, caller: Caller) -> bytes | None:
-        tool = call.request.tool
+        tool = call.tool
         if not isinstance(tool, DeclaredTool) or tool.spec.dry_run is None:
             return None
         try:
@@ -381,12 +383,11 @@ class Gateway:
             loop=asyncio.get_running_loop(),
             idempotency_key=call.key.idempotency_key,
         )
-        in_context, in_executing = tool_context.set(context), executing.set(call.spec.name)
+        token = leave.set(Leave(call.tool, context))
         try:
             yield context
         finally:
-            executing.reset(in_executing)
-            tool_context.reset(in_context)
+            leave.reset(token)
 
 
 def _repeatable(call: CheckedCall) -> bool:

@@ -11,7 +11,6 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from .context import executing
 from .errors import BudgetReached
 from .policy.budget import Limit, Meter
 
@@ -82,12 +81,6 @@ class UsageCallback(BaseCallbackHandler):
         prompt = self._prompts.pop(run_id, None)
         if prompt is not None:
             self._meter.record_tokens(input_tokens=_estimated(prompt), output_tokens=0, estimated=True)
-
-    def on_tool_start(self, serialized: dict[str, Any] | None, input_str: str, **_: Any) -> None:
-        """A tool runs; the gateway has counted those that it let through."""
-        del serialized, input_str
-        if executing.get() is None:
-            _stop_at(self._meter.take_tool_call())
 
     def _begin(self, run_id: UUID, prompt: list[BaseMessage] | list[str]) -> None:
         _stop_at(self._meter.take_model_call())

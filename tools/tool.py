@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Coroutine, Set
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import orjson
 from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 from typing_extensions import TypedDict, Unpack
 
-from .context import BoundField, ToolContext, tool_context
-from .errors import ResultInvalid, ToolError, ToolFailed, ToolInvalid
+from .context import BoundField, Leave, ToolContext, leave
+from .errors import ResultInvalid, ToolBypassed, ToolError, ToolFailed, ToolInvalid
 from .schemas import closed
 from .spec import DryRun, Effect, Risk, ToolSpec
 
 ToolFunction = Callable[..., Awaitable[Any]]
+BoundFunction = Callable[[ToolContext, dict[str, Any]], Coroutine[Any, Any, Any]]
+
+T = TypeVar("T")
 
 _TIMEOUT_S = 30.0
 
@@ -45,8 +48,21 @@ class DeclaredTool(StructuredTool):
         model = self.args_schema
         if not isinstance(model, type) or not issubclass(model, BaseModel):
             raise ToolInvalid(f"tool {self.name!r} has no model of its arguments")
+        context = self.entered()
         parsed = model.model_validate(arguments)
-        return await self.spec.dry_run(**{name: getattr(parsed, name) for name in model.model_fields})
+        return await self.spec.dry_run(context, {name: getattr(parsed, name) for name in model.model_fields})
+
+    def entered(self) -> ToolContext:
+        """The context of the one execution, or dry run, that the gateway let through.
+
+        Raises:
+            ToolFailed: there is no gateway here.
+            ToolBypassed: the gateway let another tool through, which calls this one by itself.
+        """
+        held = _leave()
+        if not held.enter(self):
+            raise ToolBypassed(bypass_message(self.name))
+        return held.context
 
 
 class Facts(TypedDict, total=False):
@@ -97,15 +113,10 @@ def tool(
         )
         # Compiled now, so that a bad declaration fails where it is written.
         _ = spec.schema, spec.result
-        call = _checked(signature.bind(function), spec)
-        return DeclaredTool(
-            name=called,
-            description=description,
-            args_schema=signature.model,
-            func=_from_thread(call),
-            coroutine=call,
-            spec=spec,
-        )
+        declared = DeclaredTool(name=called, description=description, args_schema=signature.model, spec=spec)
+        declared.coroutine = _checked(signature.bind(function), declared)
+        declared.func = _from_thread(declared.coroutine)
+        return declared
 
     return declare
 
@@ -152,29 +163,29 @@ class _Signature:
             result_schema = closed(TypeAdapter(returns).json_schema(mode="serialization"))
         return cls(model, context, bound, result_schema)
 
-    def bind(self, function: ToolFunction) -> ToolFunction:
-        """The function as LangChain calls it: with the model's arguments alone."""
+    def bind(self, function: ToolFunction) -> BoundFunction:
+        """The function with what the server fills in taken from the context."""
 
-        async def call(**arguments: Any) -> Any:
-            context = _context()
+        async def call(context: ToolContext, arguments: dict[str, Any]) -> Any:
+            filled = {name: context.bound(source) for name, source in self.bound.items()}
             if self.context is not None:
-                arguments[self.context] = context
-            arguments |= {name: context.bound(source) for name, source in self.bound.items()}
-            return await function(**arguments)
+                filled[self.context] = context
+            return await function(**{**arguments, **filled})
 
         return call
 
 
-def _checked(call: ToolFunction, spec: ToolSpec) -> ToolFunction:
+def _checked(call: BoundFunction, tool: DeclaredTool) -> ToolFunction:
     """The tool with its result checked and written as JSON text, or as the plain text that it is."""
 
     async def run(**arguments: Any) -> str:
+        context, expected = tool.entered(), tool.spec.result
         try:
-            result = await call(**arguments)
-            if spec.result is not None and (problem := spec.result.problem(result)):
-                raise ResultInvalid(f"the result of {spec.name!r} is not what it declares: {problem}")
+            result = await on_loop(context.loop, call(context, arguments))
+            if expected is not None and (problem := expected.problem(result)):
+                raise ResultInvalid(f"the result of {tool.name!r} is not what it declares: {problem}")
         except ToolError as error:
-            _context().raised.append(error)
+            context.raised.append(error)
             raise
         return result if isinstance(result, str) else orjson.dumps(result).decode()
 
@@ -188,16 +199,31 @@ def _from_thread(call: ToolFunction) -> Callable[..., Any]:
         async def run() -> Any:
             return await call(**arguments)
 
-        return asyncio.run_coroutine_threadsafe(run(), _context().loop).result()
+        return asyncio.run_coroutine_threadsafe(run(), _leave().context.loop).result()
 
     return wait
 
 
-def _context() -> ToolContext:
-    context = tool_context.get(None)
-    if context is None:
+def _leave() -> Leave:
+    held = leave.get()
+    if held is None:
         raise ToolFailed("this tool runs only inside a run of the server, behind its gateway")
-    return context
+    return held
+
+
+async def on_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` on the loop that it belongs to, from whichever loop this is."""
+    if asyncio.get_running_loop() is loop:
+        return await work
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+
+def bypass_message(name: str) -> str:
+    """What is wrong when a tool is called past the gateway, and what to do."""
+    return (
+        f"tool {name!r} was called past the gateway, by a node or by another tool; "
+        "run it from a `ToolNode` or `create_agent`"
+    )
 
 
 def _marker(hint: Any) -> Bound | None:

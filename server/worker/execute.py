@@ -17,7 +17,7 @@ from ...checkpoints.errors import DatabaseError, DatabaseUnavailable, FenceLost
 from ...checkpoints.saver import ThreadSaver
 from ...checkpoints.store import PostgresStore
 from ...graphs.context import GraphContext, entered
-from ...tools.binding import GovernedRun, govern
+from ...tools.binding import GovernedRun
 from ...tools.context import RunScope
 from ...tools.errors import BudgetReached
 from ...tools.gateway import Caller
@@ -160,7 +160,6 @@ class _Attempt:
                 store=self.store,
                 context=run.kwargs["context"],
             ) as opened:
-                govern(opened)
                 self.saver = self.saver.for_graph(opened)
                 graph = opened.copy(update={"checkpointer": self.saver, "store": self.store})
                 return await self._stream(graph, config, continues=continues)

@@ -24,7 +24,7 @@ from interlock.server.domain import Thread, ThreadStatus
 from interlock.server.records import reviews as review_records
 from interlock.server.runs import reviews as review_rules
 from interlock.tools import audit
-from interlock.tools.binding import GovernedRun, govern
+from interlock.tools.binding import GovernedRun
 from interlock.tools.checks import GatewayOptions
 from interlock.tools.context import RunScope
 from interlock.tools.gateway import Caller
@@ -190,7 +190,6 @@ async def governed(
         (principal.tenant, thread_id),
     )
     compiled = graph.copy(update={"checkpointer": InMemorySaver(), "store": InMemoryStore()})
-    govern(compiled)
     yield Governed(
         database=database,
         graph=compiled,
