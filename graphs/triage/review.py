@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from langgraph.types import interrupt
 
+from ...tools.policy.decisions import NotADecision, parse_decisions
+
 ACTION = "send_reply"
-_FORM = 'answer with {"decisions": [{"type": "approve" | "edit" | "reject" | "respond", …}]}'
 
 
 class Verdict(NamedTuple):
@@ -16,10 +16,6 @@ class Verdict(NamedTuple):
 
     send: bool
     text: str
-
-
-class NotADecision(ValueError):
-    """The answer cannot be read as a decision; the message says what is wrong."""
 
 
 def ask(draft: str, *, description: str) -> Verdict:
@@ -39,34 +35,19 @@ def read(answer: Any, *, draft: str) -> Verdict:
     Raises:
         NotADecision: it is none.
     """
-    if isinstance(answer, Mapping) and "decisions" in answer:
-        answer = answer["decisions"]
-    if isinstance(answer, list):
-        if len(answer) != 1:
-            raise NotADecision(f"one decision is needed, not {len(answer)}; {_FORM}")
-        answer = answer[0]
-    if not isinstance(answer, Mapping):
-        raise NotADecision(_FORM)
-    match answer.get("type"):
-        case "approve" | "accept":
+    decisions = parse_decisions(answer)
+    if len(decisions) != 1:
+        raise NotADecision(f"one decision is needed, not {len(decisions)}")
+    decision = decisions[0]
+    match decision.type:
+        case "approve":
             return Verdict(True, draft)
         case "edit":
-            return Verdict(True, _edited(answer))
-        case "reject" | "ignore":
-            return Verdict(False, str(answer.get("message") or ""))
-        case "respond" | "response":
-            return Verdict(True, _text(answer.get("message", answer.get("args")), "`message`"))
-        case other:
-            raise NotADecision(f"{other!r} is no decision; {_FORM}")
-
-
-def _edited(answer: Mapping[str, Any]) -> str:
-    """LangChain sends `edited_action: {name, args}`, the agent inbox `args: {action, args}`."""
-    edited = answer.get("edited_action", answer.get("args"))
-    arguments = edited.get("args") if isinstance(edited, Mapping) else None
-    if not isinstance(arguments, Mapping):
-        raise NotADecision('an edit needs `edited_action: {"name": "send_reply", "args": {"text": …}}`')
-    return _text(arguments.get("text"), "`args.text`")
+            return Verdict(True, _text((decision.arguments or {}).get("text"), "`args.text`"))
+        case "reject":
+            return Verdict(False, decision.message or "")
+        case "respond":
+            return Verdict(True, _text(decision.message, "`message`"))
 
 
 def _text(value: Any, name: str) -> str:

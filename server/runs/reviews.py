@@ -19,39 +19,15 @@ import orjson
 from ...checkpoints.database import Connection
 from ...tools.canonical import NotJson, canonical
 from ...tools.policy.budget import DIMENSIONS, Budget, Dimension, Limit, Usage
+from ...tools.policy.decisions import Decision, NotADecision, parse_decisions
 from ...tools.policy.permissions import Principal
-from ...tools.policy.review import DecisionType, Review, ReviewRequest
+from ...tools.policy.review import Review, ReviewRequest
 from ...tools.schemas import Schema
 from ..domain import Run, Thread
 from ..errors import Conflicting, Invalid
 from ..records import reviews as records
 
 _INTERRUPT_ID = re.compile(r"[0-9a-f]{32}")
-_MESSAGE_LIMIT = 100_000
-_TYPES: Mapping[str, DecisionType] = {
-    "approve": "approve",
-    "accept": "approve",
-    "edit": "edit",
-    "reject": "reject",
-    "ignore": "reject",
-    "respond": "respond",
-    "response": "respond",
-}
-_FORMS = (
-    'send {"decisions": [{"type": "approve" | "edit" | "reject" | "respond", …}]} with one decision for each '
-    "waiting review, or a map from interrupt id to a decision"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One decision, read from any of the accepted shapes."""
-
-    decision: DecisionType
-    action: str | None = None
-    """Name of the tool that an edit was made for."""
-    arguments: dict[str, Any] | None = None
-    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +115,7 @@ async def close_others(
 
 async def _by_review(
     connection: Connection, *, tenant_id: str, thread: Thread, resume: Any
-) -> dict[str, tuple[Review, Answer]]:
+) -> dict[str, tuple[Review, Decision]]:
     """The waiting reviews that `resume` answers, by interrupt id."""
 
     async def locked(interrupt_ids: Iterable[str]) -> list[Review]:
@@ -185,26 +161,26 @@ async def _refuse_second_answer(connection: Connection, *, thread: Thread, known
         raise Conflicting(_already(newest))
 
 
-async def _record(connection: Connection, review: Review, given: Answer, principal: Principal) -> Review:
+async def _record(connection: Connection, review: Review, given: Decision, principal: Principal) -> Review:
     if review.status != "pending":
         raise Conflicting(_already(review))
-    if given.decision not in review.allowed:
+    if given.type not in review.allowed:
         allowed = ", ".join(review.allowed)
-        raise Invalid(f"{given.decision!r} is not allowed for {review.tool!r}; allowed are {allowed}")
+        raise Invalid(f"{given.type!r} is not allowed for {review.tool!r}; allowed are {allowed}")
     content: dict[str, Any] | None = None
-    if given.decision == "edit":
+    if given.type == "edit":
         content = {"arguments": _checked_edit(review, given)}
     elif given.message is not None:
         content = {"message": given.message}
     decided = await records.decide(
-        connection, review, decision=given.decision, answer=content, decided_by=principal.subject
+        connection, review, decision=given.type, answer=content, decided_by=principal.subject
     )
     if decided is None:
         raise Conflicting(_already(review))
     return decided
 
 
-def _checked_edit(review: Review, given: Answer) -> dict[str, Any]:
+def _checked_edit(review: Review, given: Decision) -> dict[str, Any]:
     if given.action is not None and given.action != review.tool:
         raise Invalid(f"an edit cannot change the tool: {review.tool!r} was asked, not {given.action!r}")
     arguments = given.arguments or {}
@@ -265,47 +241,15 @@ def _looks_like_decisions(resume: Any) -> bool:
         return False
 
 
-def _single(review: Review, value: Any) -> Answer:
+def _single(review: Review, value: Any) -> Decision:
     answers = _parse(value)
     if len(answers) != 1:
         raise Invalid(f"the review of {review.tool!r} takes one decision, not {len(answers)}")
     return answers[0]
 
 
-def _parse(resume: Any) -> list[Answer]:
-    if isinstance(resume, dict) and "decisions" in resume:
-        resume = resume["decisions"]
-    elif isinstance(resume, dict):
-        resume = [resume]
-    if not isinstance(resume, Sequence) or isinstance(resume, str) or not resume:
-        raise Invalid(f"this is not a decision; {_FORMS}")
-    return [_parse_one(item) for item in resume]
-
-
-def _parse_one(item: Any) -> Answer:
-    kind = _TYPES.get(str(item.get("type"))) if isinstance(item, dict) else None
-    if kind is None:
-        raise Invalid(f"this is not a decision; {_FORMS}")
-    match kind:
-        case "approve":
-            return Answer(decision=kind)
-        case "edit":
-            return _parse_edit(item)
-        case "reject" | "respond":
-            message = item.get("message", item.get("args"))
-            if message is None and kind == "reject":
-                return Answer(decision=kind)
-            if not isinstance(message, str) or len(message) > _MESSAGE_LIMIT:
-                raise Invalid(f"the `message` of a {kind!r} decision must be a text")
-            return Answer(decision=kind, message=message)
-
-
-def _parse_edit(item: dict[str, Any]) -> Answer:
-    """LangChain: `edited_action: {name, args}`; agent inbox: `args: {action, args}`."""
-    edited = item.get("edited_action", item.get("args"))
-    if not isinstance(edited, dict) or not isinstance(edited.get("args"), dict):
-        raise Invalid('an edit needs `edited_action: {"name": …, "args": {…}}`')
-    name = edited.get("name", edited.get("action"))
-    if name is not None and not isinstance(name, str):
-        raise Invalid("the `name` of an edited action must be a text")
-    return Answer(decision="edit", action=name, arguments=edited["args"])
+def _parse(resume: Any) -> list[Decision]:
+    try:
+        return parse_decisions(resume)
+    except NotADecision as error:
+        raise Invalid(str(error)) from error

@@ -10,7 +10,8 @@ from langgraph.types import Command
 
 from interlock.checkpoints.database import Database
 from interlock.graphs.triage import graph
-from interlock.graphs.triage.review import NotADecision, Verdict, read
+from interlock.graphs.triage.review import Verdict, read
+from interlock.tools.policy.decisions import NotADecision
 
 from .governed import APPROVE, Governed, governed
 
