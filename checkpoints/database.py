@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import orjson
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
@@ -137,7 +138,12 @@ class Database:
         try:
             with translated():
                 async with deadline, self.pool.connection() as connection:
-                    yield connection
+                    try:
+                        yield connection
+                    except ReadOnlySqlTransaction:
+                        # It leads to what is a standby now; a new one may find the primary.
+                        await connection.close()
+                        raise
         except TimeoutError as error:
             if not deadline.expired():
                 raise

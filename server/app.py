@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from ..checkpoints import migrate
+from ..tools.toolbox import Toolbox
 from .api import (
     assistants,
     console,
@@ -61,7 +62,10 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(migrate.verify, settings.database.direct_url or settings.database.url)
         async with AsyncExitStack() as stack:
-            resources = await stack.enter_async_context(open_resources(settings, hub=hub, catalog=catalog))
+            toolbox = Toolbox.open(settings.tools)
+            resources = await stack.enter_async_context(
+                open_resources(settings, hub=hub, catalog=catalog, toolbox=toolbox)
+            )
             app.state.resources = resources
             app.state.tenants = Tenants(resources.database, catalog)
             for tenant_id in sorted(app.state.authenticator.tenants):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
+from ..tools.toolbox import Toolbox
 from .app import create_app
 from .records.event_log import Hub
 from .resources import open_resources
@@ -105,7 +106,10 @@ def work(settings: Settings, catalog: Catalog) -> None:
 
 
 async def _work(settings: Settings, catalog: Catalog) -> None:
-    async with open_resources(settings, hub=Hub(), catalog=catalog, name="interlock-work") as resources:
+    toolbox = Toolbox.open(settings.tools)
+    async with open_resources(
+        settings, hub=Hub(), catalog=catalog, toolbox=toolbox, name="interlock-work"
+    ) as resources:
         worker = Worker(resources)
         signals: set[int] = set()
 

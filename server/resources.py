@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ..checkpoints.database import Database
 from ..checkpoints.notify import Wakeups
-from ..tools.checks import GatewayOptions
 from ..tools.gateway import Gateway
 from ..tools.toolbox import Toolbox
 from .records import reviews
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Everything that belongs to one event loop; `settings`, `hub` and `catalog` are the process's."""
+    """Everything that belongs to one event loop. `settings`, `hub`, `catalog` and `toolbox` are the process's."""
 
     settings: Settings
     database: Database
@@ -31,12 +30,19 @@ class Resources:
     event_log: EventLog
     hub: Hub
     catalog: Catalog
+    toolbox: Toolbox
     gateway: Gateway
 
 
 @asynccontextmanager
 async def open_resources(
-    settings: Settings, *, hub: Hub, catalog: Catalog, pool_max: int | None = None, name: str = "interlock"
+    settings: Settings,
+    *,
+    hub: Hub,
+    catalog: Catalog,
+    toolbox: Toolbox,
+    pool_max: int | None = None,
+    name: str = "interlock",
 ) -> AsyncIterator[Resources]:
     """Open what a loop needs and close it at the end. Run loops pass a smaller `pool_max`.
 
@@ -47,7 +53,7 @@ async def open_resources(
     size = pool_max or settings.database.pool_max
     async with Database(settings.database.url, max_size=size, application_name=name) as database:
         event_log = EventLog(database, wakeups=wakeups, hub=hub, settings=settings.events)
-        gateway = _gateway(settings, database)
+        gateway = toolbox.gateway(database, reviews=reviews)
         async with asyncio.TaskGroup() as owned:
             housekeeping = [
                 owned.create_task(wakeups.run(), name="wakeups"),
@@ -55,27 +61,10 @@ async def open_resources(
             ]
             failure: BaseException | None = None
             try:
-                yield Resources(settings, database, wakeups, event_log, hub, catalog, gateway)
+                yield Resources(settings, database, wakeups, event_log, hub, catalog, toolbox, gateway)
             except BaseException as error:  # noqa: BLE001 - raised again below, not wrapped by the group
                 failure = error
             for task in housekeeping:
                 task.cancel()
         if failure is not None:
             raise failure
-
-
-def _gateway(settings: Settings, database: Database) -> Gateway:
-    tools = settings.tools
-    options = GatewayOptions(
-        mode=tools.mode,
-        unknown=tools.unknown,
-        timeout_s=tools.timeout_s,
-        max_result_chars=tools.max_result_chars,
-    )
-    toolbox = Toolbox.open(
-        options,
-        policies=tools.policies,
-        egress_allow=tools.egress_allow,
-        private_networks=tools.private_networks,
-    )
-    return toolbox.gateway(database, reviews=reviews)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from langchain_core.tools import BaseTool
@@ -22,15 +22,28 @@ Mode = Literal["enforce", "observe"]
 """What a tool that runs past the gateway meets. enforce: it is refused. observe: it is recorded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayOptions:
-    """What an operator sets."""
+class GatewayOptions(Protocol):
+    """What an operator sets for every call; the settings of the server are one."""
 
-    mode: Mode = "observe"
-    unknown: UnknownTools = "allow"
-    timeout_s: float | None = 1800.0
-    """Deadline of a tool that declares none."""
-    max_result_chars: int = 100_000
+    @property
+    def mode(self) -> Mode:
+        """What a tool that runs past the gateway meets."""
+        ...
+
+    @property
+    def unknown(self) -> UnknownTools:
+        """What a plain tool meets whose risk nobody declared."""
+        ...
+
+    @property
+    def timeout_s(self) -> float:
+        """Deadline of a tool that declares none."""
+        ...
+
+    @property
+    def max_result_chars(self) -> int:
+        """Longest text of a result that a model is shown."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,11 @@
-"""Builds what a process needs to govern tools, from its settings."""
+"""What a process needs to govern tools, built from its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from ..checkpoints.database import Database
 from .checks import GatewayOptions
@@ -14,6 +14,25 @@ from .gateway import Gateway
 from .policy.cedar import Policies
 from .policy.review import ReviewRecords
 from .registry import Registry, builtin_registry
+
+
+class ToolboxOptions(GatewayOptions, Protocol):
+    """What an operator sets for the tools of a process."""
+
+    @property
+    def policies(self) -> Path | None:
+        """A `.cedar` file or a folder of them, in place of the packaged ones."""
+        ...
+
+    @property
+    def egress_allow(self) -> Iterable[str]:
+        """Hosts that tools may reach."""
+        ...
+
+    @property
+    def private_networks(self) -> Iterable[str]:
+        """Private networks that they may reach too."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,32 +45,17 @@ class Toolbox:
     options: GatewayOptions
 
     @classmethod
-    def open(
-        cls,
-        options: GatewayOptions | None = None,
-        *,
-        policies: Path | None = None,
-        egress_allow: Iterable[str] = (),
-        private_networks: Iterable[str] = (),
-        registry: Registry | None = None,
-    ) -> Self:
+    def open(cls, options: ToolboxOptions) -> Self:
         """Load the policies and put the tools together.
-
-        Args:
-            options: what an operator sets for every call.
-            policies: a `.cedar` file or a folder of them, in place of the packaged ones.
-            egress_allow: hosts that tools may reach.
-            private_networks: private networks that they may reach too.
-            registry: the declared tools; without it those that come with the server.
 
         Raises:
             PolicyInvalid: the policies do not fit the schema; the server must not start.
         """
         return cls(
-            registry=registry or builtin_registry(),
-            policies=Policies.load(() if policies is None else (policies,)),
-            egress=Egress(egress_allow, private_networks=private_networks),
-            options=options or GatewayOptions(),
+            registry=builtin_registry(),
+            policies=Policies.load(() if options.policies is None else (options.policies,)),
+            egress=Egress(options.egress_allow, private_networks=options.private_networks),
+            options=options,
         )
 
     def gateway(self, database: Database, *, reviews: ReviewRecords) -> Gateway:

@@ -52,11 +52,19 @@ class Ended(NamedTuple):
     """Reviews of its thread wait."""
 
 
+class Lease(NamedTuple):
+    """A run that a worker believes to hold, and what it has spent if that is known."""
+
+    run: Run
+    usage: dict[str, Any] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseState:
     """How a run stands that a worker believes to hold."""
 
     run_id: UUID
+    fence: int
     renewed: bool
     held: bool
     """False: it was taken away, ended by somebody else, or deleted."""
@@ -192,10 +200,9 @@ async def next_due(connection: Connection) -> float | None:
     return row["seconds"] if row else None
 
 
-async def renew(
-    connection: Connection, runs: Sequence[Run], *, usages: Mapping[UUID, dict[str, Any]], lease_s: float
-) -> list[LeaseState]:
-    """Renew the leases of `runs`, note what they have spent, and tell how each one stands."""
+async def renew(connection: Connection, leases: Sequence[Lease], *, lease_s: float) -> list[LeaseState]:
+    """Renew leases, note what the runs have spent, and tell how each one stands."""
+    runs = [lease.run for lease in leases]
     cursor = await connection.execute(
         _QUERIES.renew_leases,
         {
@@ -203,7 +210,7 @@ async def renew(
             "thread_ids": [run.thread_id for run in runs],
             "run_ids": [run.run_id for run in runs],
             "fences": [run.fence for run in runs],
-            "usages": [jsonb(usages[run.run_id]) if run.run_id in usages else None for run in runs],
+            "usages": [None if lease.usage is None else jsonb(lease.usage) for lease in leases],
             "lease_s": lease_s,
         },
     )

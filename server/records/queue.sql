@@ -179,7 +179,7 @@ WITH mine AS (
     ) AS m (tenant_id, thread_id, run_id, fence, usage)
 ),
 free AS (
-    SELECT r.tenant_id, r.thread_id, r.run_id, m.usage
+    SELECT r.tenant_id, r.thread_id, r.run_id, r.fence, m.usage
     FROM interlock.runs r
     JOIN mine m ON r.tenant_id = m.tenant_id AND r.thread_id = m.thread_id AND r.run_id = m.run_id
     WHERE r.status = 'running' AND r.fence = m.fence
@@ -191,16 +191,17 @@ renewed AS (
         usage = coalesce(f.usage, r.usage)
     FROM free f
     WHERE r.tenant_id = f.tenant_id AND r.thread_id = f.thread_id AND r.run_id = f.run_id
-    RETURNING r.run_id
+    RETURNING r.run_id, r.fence
 )
 SELECT
     m.run_id,
+    m.fence,
     r.status,
     n.run_id IS NOT NULL AS renewed,
     coalesce(r.status = 'running' AND r.fence = m.fence, false) AS held
 FROM mine m
 LEFT JOIN interlock.runs r ON r.tenant_id = m.tenant_id AND r.thread_id = m.thread_id AND r.run_id = m.run_id
-LEFT JOIN renewed n ON n.run_id = m.run_id
+LEFT JOIN renewed n ON n.run_id = m.run_id AND n.fence = m.fence
 
 -- name: finish_run
 -- Ends a run with its last events and settles its thread, if the fence still holds. No row: it was taken

@@ -201,7 +201,7 @@ async def _write(
         raise
     except InvalidUpdateError as error:
         raise BadRequest(str(error)) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Reducers and writers are the user's code: what they raise is their answer to these values.
         raise BadRequest(f"the graph refuses the update: {type(error).__name__}: {error}") from error
 

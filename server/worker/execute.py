@@ -34,6 +34,9 @@ from .translate import Translator, graph_modes, runnable_event
 
 log = structlog.get_logger(__name__)
 
+_OF_THE_GRAPH = (Exception, SystemExit, KeyboardInterrupt)
+"""What a node may raise; the exits of a command line parser are no wish of this process."""
+
 
 async def execute(resources: Resources, run: Run, stop: Stop) -> Outcome:
     """Run one attempt to its end, on the loop of `resources`.
@@ -165,14 +168,14 @@ class _Attempt:
                 return await self._stream(graph, config, continues=continues)
         except DatabaseError:
             raise
-        except Exception as error:
+        except _OF_THE_GRAPH as error:
             log.info("graph_raised", run_id=str(run.run_id), graph_id=run.graph_id, exc_info=error)
             return self._failed(error, None)
 
     async def _stream(self, graph: Pregel, config: RunnableConfig, *, continues: bool) -> Outcome:
         given = graph_input(self.run, continues=continues)
         given = with_orphans_answered(given, await self._messages_before(given, config))
-        raised: Exception | None = None
+        raised: BaseException | None = None
         try:
             await self._record(graph, config, given)
         except GraphDrained:
@@ -182,7 +185,7 @@ class _Attempt:
             pass
         except (DatabaseUnavailable, FenceLost):
             raise
-        except Exception as error:
+        except _OF_THE_GRAPH as error:
             # Also what the database refused to the graph itself; a refusal of ours ends in `settle`.
             log.info("node_raised", run_id=str(self.run.run_id), graph_id=self.run.graph_id, exc_info=error)
             raised = error
@@ -233,8 +236,9 @@ class _Attempt:
             return self._finished("error", state, error=error)
         return self._finished("success", state, pause=limit)
 
-    def _failed(self, error: Exception, state: StateSnapshot | None) -> Outcome:
-        named = {"error": type(error).__name__, "message": str(error)}
+    def _failed(self, error: BaseException, state: StateSnapshot | None) -> Outcome:
+        message = str(error) if isinstance(error, Exception) else f"a node asked to exit: {error!r}"
+        named = {"error": type(error).__name__, "message": message}
         return self._finished("error", state, error=named)
 
     def _finished(

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import structlog
 
+from ...checkpoints.database import Database
 from ...checkpoints.errors import Conflict, DatabaseError, DatabaseUnavailable, FenceLost
 from ..domain import Run
 from ..records import queue
@@ -58,6 +59,8 @@ class Worker:
         # By the task that carries it: a run that was handed back can be claimed again before its
         # former task has ended.
         self._held: dict[asyncio.Task[None], Held] = {}
+        # Apart from the pool of the API, which slow queries can use up: leases cannot wait for them.
+        self._leases = Database(resources.database.url, max_size=2, application_name="interlock-leases")
         self._loops = RunLoops(resources)
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()
@@ -82,6 +85,7 @@ class Worker:
             DatabaseUnavailable: the database did not answer at the start.
         """
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._leases)
             stack.push_async_callback(self._loops.stop)
             await self._loops.start()
             stack.callback(self.resources.wakeups.listen("interlock_runs", self._on_runs))
@@ -132,7 +136,7 @@ class Worker:
 
     async def _claim(self, slots: int) -> list[Run]:
         try:
-            async with self.resources.database.connection() as connection:
+            async with self._leases.connection() as connection:
                 claimed = await queue.claim(
                     connection, worker_id=self.worker_id, slots=slots, lease_s=self.settings.lease_s
                 )
@@ -142,7 +146,7 @@ class Worker:
         except Conflict:
             # Two workers met on one thread; the index let one of them pass.
             self._wake_in(0.01)
-        except DatabaseUnavailable as error:
+        except DatabaseError as error:
             log.warning("claim_failed", error=str(error))
         return []
 
@@ -233,7 +237,6 @@ class Worker:
             "run_abandoned", run_id=str(run.run_id), graph_id=run.graph_id, reason=str(held.stop.reason)
         )
         held.outcome.cancel()
-        held.loop.forget_threads()
         if held.loop.ping(patience_s=_PATIENCE_S) is None:
             return
         held.loop.given_up = True
@@ -282,34 +285,34 @@ class Worker:
 
     async def _renew(self, held: list[Held]) -> bool:
         """Renew leases and stop what is no longer ours; False when the database did not answer."""
-        held = [h for h in held if not h.outcome.done()]
         if not held:
             return True
         asked = time.monotonic()
-        usages = {h.run.run_id: usage for h in held if (usage := h.stop.usage) is not None}
+        leases = [queue.Lease(h.run, h.stop.usage) for h in held]
         states: list[queue.LeaseState] = []
         try:
             async with (
                 asyncio.timeout(self.settings.lease_s / 3),
-                self.resources.database.connection() as connection,
+                self._leases.connection() as connection,
             ):
-                states = await queue.renew(
-                    connection, [h.run for h in held], usages=usages, lease_s=self.settings.lease_s
-                )
-        except (DatabaseUnavailable, TimeoutError) as error:
+                states = await queue.renew(connection, leases, lease_s=self.settings.lease_s)
+        except (DatabaseError, TimeoutError) as error:
             log.warning("heartbeat_failed", error=str(error) or "no answer in time", runs=len(held))
-        by_id = {h.run.run_id: h for h in held}
+        # One worker can hold two attempts of a run: what was taken away may come back before it is noticed.
+        by_attempt = {(h.run.run_id, h.run.fence): h for h in held}
         for state in states:
             if state.renewed:
-                by_id[state.run_id].lease_ends = asked + self.settings.lease_s
+                by_attempt[state.run_id, state.fence].lease_ends = asked + self.settings.lease_s
             elif not state.held:
-                self._stop(by_id[state.run_id], why_lost(state))
+                self._stop(by_attempt[state.run_id, state.fence], why_lost(state))
         for h in held:
             if h.lease_ends < time.monotonic():
                 self._stop(h, Lost())
         return bool(states)
 
     def _stop(self, held: Held, reason: StopReason, *, grace_s: float = STOP_GRACE_S) -> None:
+        if held.outcome.done():
+            return
         if held.stop.reason is None:
             log.info("run_stopped", run_id=str(held.run.run_id), reason=str(reason))
         held.stop.set(reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import sys
 import threading
@@ -24,6 +25,7 @@ from ..resources import Resources, open_resources
 from .threads import LooseThreads
 
 if TYPE_CHECKING:
+    from ...tools.toolbox import Toolbox
     from ..records.event_log import Hub
     from ..runs.catalog import Catalog
     from ..settings import Settings
@@ -34,6 +36,10 @@ _T = TypeVar("_T")
 _STOP_DEADLINE_S = 5.0
 
 
+class RunLoopEnded(Exception):
+    """The thread of a run loop came to its end with the task still under way."""
+
+
 class TaskCancelled(Exception):
     """A task of a run loop was cancelled. Not `CancelledError`, which would mean whoever waits for it."""
 
@@ -41,7 +47,9 @@ class TaskCancelled(Exception):
 class RunLoop:
     """One thread, its event loop and the resources of that loop."""
 
-    def __init__(self, name: str, settings: Settings, *, hub: Hub, catalog: Catalog, pool_max: int) -> None:
+    def __init__(
+        self, name: str, settings: Settings, *, hub: Hub, catalog: Catalog, toolbox: Toolbox, pool_max: int
+    ) -> None:
         self.name = name
         self.runs = 0
         self.given_up = False
@@ -49,9 +57,11 @@ class RunLoop:
         self._settings = settings
         self._hub = hub
         self._catalog = catalog
+        self._toolbox = toolbox
         self._pool_max = pool_max
         self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._outcomes: set[concurrent.futures.Future[Any]] = set()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._pinged: float | None = None
         self._reported = False
@@ -67,7 +77,7 @@ class RunLoop:
 
     async def stop(self) -> None:
         """Close the resources, unless the thread does not answer in time."""
-        self._loop.call_soon_threadsafe(self._ends.set)
+        self._post(lambda: self._ends.set())
         _, waiting = await asyncio.wait({asyncio.wrap_future(self._closed)}, timeout=_STOP_DEADLINE_S)
         if waiting:
             log.error("run_loop_left_behind", loop=self.name, blocked_at=self._where())
@@ -90,9 +100,13 @@ class RunLoop:
             task.add_done_callback(lambda done: _copy_outcome(done, outcome))
 
         def cancel() -> None:
-            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+            self._post(lambda: [task.cancel() for task in tasks])
 
-        self._loop.call_soon_threadsafe(begin, context=contextvars.Context())
+        self._outcomes.add(outcome)
+        outcome.add_done_callback(self._outcomes.discard)
+        self._post(begin)
+        if self._closed.done():
+            self._fail_outcomes()
         return asyncio.wrap_future(outcome), cancel
 
     def ping(self, *, patience_s: float) -> float | None:
@@ -103,7 +117,7 @@ class RunLoop:
         now = time.monotonic()
         if self._pinged is None:
             self._pinged = now
-            self._loop.call_soon_threadsafe(self._answer)
+            self._post(self._answer)
             return None
         blocked_s = now - self._pinged
         if blocked_s < patience_s:
@@ -120,10 +134,6 @@ class RunLoop:
                 hint="an async node must not block: make it a plain function, or use asyncio.to_thread",
             )
         return blocked_s
-
-    def forget_threads(self) -> None:
-        """After a run was abandoned: its thread, if it has one, no longer counts."""
-        self._threads.forget()
 
     def _answer(self) -> None:
         if self._reported and self._pinged is not None:
@@ -146,17 +156,41 @@ class RunLoop:
             return f"{summary.filename}:{summary.lineno} in {summary.name}"
         return "a thread that has ended"
 
+    def _post(self, callback: Callable[[], object]) -> None:
+        """Call on the loop, unless it has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, context=contextvars.Context())
+
+    def _fail_outcomes(self) -> None:
+        for outcome in list(self._outcomes):
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                outcome.set_exception(RunLoopEnded(f"{self.name} has ended"))
+
     def _main(self) -> None:
         try:
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                runner.run(self._serve())
+                self._serve_through_exits(runner.get_loop())
         except BaseException as error:
             if not self._opened.done():
                 self._opened.set_exception(error)
                 return
             log.exception("run_loop_failed", loop=self.name)
         finally:
+            self.given_up = True
             self._closed.set_result(None)
+            self._fail_outcomes()
+
+    def _serve_through_exits(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve to the end. A task that raises `SystemExit` gets it as its outcome, and also stops the
+        loop: an event loop takes it for the wish of the process, which it is not on this thread.
+        """
+        serving = loop.create_task(self._serve(), name=self.name)
+        while not serving.done():
+            try:
+                loop.run_until_complete(serving)
+            except (SystemExit, KeyboardInterrupt) as error:
+                log.warning("exit_not_heeded", loop=self.name, error=repr(error))
+        serving.result()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -167,6 +201,7 @@ class RunLoop:
             self._settings,
             hub=self._hub,
             catalog=self._catalog,
+            toolbox=self._toolbox,
             pool_max=self._pool_max,
             name=f"interlock-{self.name}",
         ) as self._resources:
@@ -233,6 +268,7 @@ class RunLoops:
             self._resources.settings,
             hub=self._resources.hub,
             catalog=self._resources.catalog,
+            toolbox=self._resources.toolbox,
             pool_max=max(2, self._resources.settings.database.pool_max // share),
         )
         await loop.start()

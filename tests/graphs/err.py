@@ -1,6 +1,7 @@
-"""Raises after `seconds`: an exception class of its own, or one that everybody knows."""
+"""Raises after `seconds`: an exception class of its own, a well-known one, or one that ends programs."""
 
 import asyncio
+import sys
 from typing import TypedDict
 
 from langgraph.graph import END, START, StateGraph
@@ -13,6 +14,8 @@ class LorryError(Exception):
 class State(TypedDict, total=False):
     seconds: float
     own: bool
+    exits: str
+    """`here`, or `thread` for a synchronous call."""
     reached: bool
 
 
@@ -22,6 +25,10 @@ async def start(state: State) -> State:
 
 async def fail(state: State) -> State:
     await asyncio.sleep(state.get("seconds") or 0.0)
+    if state.get("exits") == "here":
+        sys.exit(3)
+    if state.get("exits") == "thread":
+        await asyncio.to_thread(sys.exit, 3)
     if state.get("own"):
         raise LorryError("no petrol left")
     raise ValueError("boom happened")

@@ -23,6 +23,7 @@ from interlock.server.runs.project import load_project
 from interlock.server.settings import DatabaseSettings, Settings, WorkerSettings
 from interlock.server.worker.loop import Worker
 from interlock.tools.policy.permissions import Principal
+from interlock.tools.toolbox import Toolbox
 
 ANN = Principal(tenant="acme", subject="ann", roles=frozenset({"admin"}))
 _PROJECT = Path(__file__).parents[1] / "graphs" / "langgraph.json"
@@ -38,7 +39,8 @@ async def opened(
     url: str, *, hub: Hub | None = None, worker: Mapping[str, Any] | None = None
 ) -> AsyncIterator[Resources]:
     settings = Settings(database=DatabaseSettings(url=url), worker=WorkerSettings(**(worker or {})))
-    async with open_resources(settings, hub=hub or Hub(), catalog=catalog()) as resources:
+    toolbox = Toolbox.open(settings.tools)
+    async with open_resources(settings, hub=hub or Hub(), catalog=catalog(), toolbox=toolbox) as resources:
         yield resources
 
 

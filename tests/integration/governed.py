@@ -23,9 +23,9 @@ from interlock.checkpoints.database import Database
 from interlock.server.domain import Thread, ThreadStatus
 from interlock.server.records import reviews as review_records
 from interlock.server.runs import reviews as review_rules
+from interlock.server.settings import ToolSettings
 from interlock.tools import audit
 from interlock.tools.binding import GovernedRun
-from interlock.tools.checks import GatewayOptions
 from interlock.tools.context import RunScope
 from interlock.tools.gateway import Caller
 from interlock.tools.policy.budget import Budget, Meter
@@ -179,11 +179,10 @@ async def governed(
     graph: Any,
     *,
     principal: Principal = ADMIN,
-    options: GatewayOptions | None = None,
     budget: Budget | None = None,
-    **toolbox: Any,
+    **tools: Any,
 ) -> AsyncIterator[Governed]:
-    """A governed thread on `graph`, which gets a saver and a store."""
+    """A governed thread on `graph`, which gets a saver and a store; `tools` are settings."""
     thread_id = uuid4()
     await database.execute(
         b"INSERT INTO interlock.threads (tenant_id, thread_id, fence) VALUES (%s, %s, 1)",
@@ -193,7 +192,7 @@ async def governed(
     yield Governed(
         database=database,
         graph=compiled,
-        toolbox=Toolbox.open(options, **toolbox),
+        toolbox=Toolbox.open(ToolSettings(**tools)),
         thread_id=thread_id,
         principal=principal,
         budget=budget or Budget(),

@@ -108,7 +108,7 @@ async def test_nothing_relies_on_server_state_that_a_transaction_pooler_would_dr
             (run,) = await claim(database)
             await swap_server()
             async with database.connection() as connection:
-                (state,) = await queue.renew(connection, [run], usages={run.run_id: {}}, lease_s=5)
+                (state,) = await queue.renew(connection, [queue.Lease(run, {})], lease_s=5)
             assert state.renewed
             await swap_server()
             assert await finish(database, run) is not None

@@ -18,7 +18,6 @@ from langgraph.types import Command, RetryPolicy
 from interlock.checkpoints.database import Database
 from interlock.checkpoints.errors import FenceLost
 from interlock.tools.builtin import BUILTIN, calculator
-from interlock.tools.checks import GatewayOptions
 from interlock.tools.context import ToolContext
 from interlock.tools.errors import OutcomeUnknown, RetryTool, ToolBypassed, ToolFailed
 from interlock.tools.policy.permissions import Principal
@@ -470,9 +469,9 @@ async def test_a_long_result_is_cut_and_says_so(database: Database) -> None:
         return "word " * 1000
 
     graph = tool_graph(ToolNode([read_book]), [{"name": "read_book", "args": {}}])
-    async with governed(database, graph, options=GatewayOptions(max_result_chars=100)) as thread:
+    async with governed(database, graph, max_result_chars=1000) as thread:
         [answer] = await thread.ask()
-        assert answer.content.endswith("[cut here: the result has 5000 characters, 100 are shown]")
+        assert answer.content.endswith("[cut here: the result has 5000 characters, 1000 are shown]")
 
 
 async def test_a_result_that_is_not_what_was_declared_is_kept_from_the_model(database: Database) -> None:
@@ -528,7 +527,7 @@ async def test_a_tool_called_past_the_gateway_is_recorded_and_counted(database: 
 
 
 async def test_enforce_refuses_a_tool_called_past_the_gateway(database: Database) -> None:
-    async with governed(database, bypassing_graph(), options=GatewayOptions(mode="enforce")) as thread:
+    async with governed(database, bypassing_graph(), mode="enforce") as thread:
         with pytest.raises(ToolBypassed, match="hidden"):
             await thread.ask()
         assert await thread.trail() == [("hidden", "resolve", "refused")]
@@ -536,7 +535,7 @@ async def test_enforce_refuses_a_tool_called_past_the_gateway(database: Database
 
 async def test_enforce_lets_governed_tools_through(database: Database) -> None:
     graph = tool_graph(ToolNode(BUILTIN), [SUM])
-    async with governed(database, graph, options=GatewayOptions(mode="enforce")) as thread:
+    async with governed(database, graph, mode="enforce") as thread:
         [answer] = await thread.ask()
         assert answer.content == "42"
 

@@ -19,7 +19,6 @@ from langgraph.prebuilt import ToolNode, ToolRuntime
 from interlock.checkpoints.database import Database
 from interlock.tools import binding
 from interlock.tools.builtin import calculator, order_lookup, order_refund
-from interlock.tools.checks import GatewayOptions
 from interlock.tools.context import ToolContext
 from interlock.tools.errors import BudgetReached, ToolBypassed
 from interlock.tools.policy.budget import Budget
@@ -30,7 +29,6 @@ from .governed import APPROVE, Governed, ScriptedModel, governed, tool_calls, to
 
 SUM = {"name": "calculator", "args": {"expression": "6*7"}}
 DELEGATE = {"name": "delegate", "args": {}}
-ENFORCE = GatewayOptions(mode="enforce")
 
 
 def refund(cents: int, order_id: str = "A-1001") -> dict[str, Any]:
@@ -76,7 +74,7 @@ async def test_each_refund_of_a_sub_agent_has_its_own_review_and_its_own_receipt
         if made_by == "tool_node"
         else create_agent(ScriptedModel(calls=calls), [order_refund])
     )
-    async with governed(database, delegating(inner), options=GatewayOptions(mode=mode)) as thread:
+    async with governed(database, delegating(inner), mode=mode) as thread:
         assert await thread.ask() == []
         asked = sorted(w["value"]["action_requests"][0]["args"]["amount_cents"] for w in thread.waiting)
         assert asked == [100, 250]
@@ -156,7 +154,7 @@ async def test_sub_agents_that_run_at_once_are_told_apart(database: Database) ->
     builder = StateGraph(MessagesState)
     builder.add_node("node", node)
     builder.add_edge(START, "node")
-    async with governed(database, builder.compile(), options=ENFORCE) as thread:
+    async with governed(database, builder.compile(), mode="enforce") as thread:
         await thread.ask()
         assert await thread.trail() == [("calculator", "settle", "succeeded")] * 3
         assert thread.meter.usage.tool_calls == 3
@@ -216,7 +214,7 @@ async def test_a_sub_agent_in_a_thread_is_governed_too(database: Database, way: 
 
     tools = [sync, thread, thread_with_runtime, own_loop, own_executor]
     async with governed(
-        database, tool_graph(ToolNode(tools), [{"name": way, "args": {}}]), options=ENFORCE
+        database, tool_graph(ToolNode(tools), [{"name": way, "args": {}}]), mode="enforce"
     ) as governed_thread:
         await governed_thread.ask()
         [waiting] = governed_thread.waiting
@@ -289,7 +287,7 @@ async def test_a_plain_tool_that_a_tool_calls_by_itself_is_seen(
         return "".join(await asyncio.gather(hidden.ainvoke({}, config), hidden.ainvoke({}, config)))
 
     graph = tool_graph(ToolNode([delegate]), [DELEGATE])
-    async with governed(database, graph, options=GatewayOptions(mode=mode)) as thread:
+    async with governed(database, graph, mode=mode) as thread:
         if mode == "enforce":
             with pytest.raises(ToolBypassed, match="hidden"):
                 await thread.ask()

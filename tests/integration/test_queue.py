@@ -10,6 +10,7 @@ import pytest
 from interlock.checkpoints.database import Database
 from interlock.checkpoints.errors import Conflict
 from interlock.server.records import queue
+from interlock.server.records.queue import Lease
 
 from .queue_rows import claim, enqueue, finish
 
@@ -117,6 +118,22 @@ async def test_a_run_behind_a_delayed_one_is_served_when_that_one_has_run(databa
     assert served == [delayed.run_id, behind.run_id]
 
 
+async def test_a_heartbeat_tells_two_attempts_of_a_run_apart(database: Database) -> None:
+    await enqueue(database)
+    (first,) = await claim(database)
+    async with database.transaction() as connection:
+        await queue.lock_thread(connection, tenant_id="acme", thread_id=first.thread_id)
+        await queue.take_back(connection, first, max_attempts=3, error=b"{}", if_expired=False)
+    (second,) = await claim(database)
+    assert second.run_id == first.run_id
+    async with database.connection() as connection:
+        states = await queue.renew(connection, [Lease(first), Lease(second)], lease_s=60)
+    assert {state.fence: (state.renewed, state.held) for state in states} == {
+        first.fence: (False, False),
+        second.fence: (True, True),
+    }
+
+
 async def test_a_heartbeat_renews_what_is_held_and_names_what_is_not(database: Database) -> None:
     await enqueue(database)
     await enqueue(database)
@@ -127,9 +144,8 @@ async def test_a_heartbeat_renews_what_is_held_and_names_what_is_not(database: D
         await queue.take_back(connection, taken, max_attempts=3, error=b"{}", if_expired=False)
     await finish(database, ended)
     async with database.connection() as connection:
-        states = await queue.renew(
-            connection, [kept, taken, ended], usages={kept.run_id: {"steps": 4}}, lease_s=60
-        )
+        leases = [Lease(kept, {"steps": 4}), Lease(taken), Lease(ended)]
+        states = await queue.renew(connection, leases, lease_s=60)
     by_id = {state.run_id: state for state in states}
     assert (by_id[kept.run_id].renewed, by_id[kept.run_id].held) == (True, True)
     assert (by_id[taken.run_id].held, by_id[taken.run_id].status) == (False, "pending")
@@ -149,7 +165,7 @@ async def test_a_heartbeat_steps_over_a_row_that_somebody_is_changing(database: 
     async with database.transaction() as changing:
         await changing.execute(b"SELECT FROM interlock.runs FOR UPDATE")
         async with asyncio.timeout(2), database.connection() as connection:
-            (state,) = await queue.renew(connection, [run], usages={}, lease_s=10)
+            (state,) = await queue.renew(connection, [Lease(run)], lease_s=10)
     assert (state.renewed, state.held) == (False, True)
 
 

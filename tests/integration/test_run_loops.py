@@ -15,6 +15,7 @@ from interlock.server.resources import Resources
 from interlock.server.runs.catalog import Catalog
 from interlock.server.settings import DatabaseSettings, Settings
 from interlock.server.worker.run_loops import RunLoop, TaskCancelled
+from interlock.tools.toolbox import Toolbox
 
 Until = Callable[..., Awaitable[Any]]
 
@@ -22,7 +23,10 @@ Until = Callable[..., Awaitable[Any]]
 @pytest.fixture
 async def run_loop(database_url: str) -> AsyncIterator[RunLoop]:
     settings = Settings(database=DatabaseSettings(url=database_url))
-    loop = RunLoop("run-loop-1", settings, hub=Hub(), catalog=Catalog({}, {}, {}), pool_max=2)
+    toolbox = Toolbox.open(settings.tools)
+    loop = RunLoop(
+        "run-loop-1", settings, hub=Hub(), catalog=Catalog({}, {}, {}), toolbox=toolbox, pool_max=2
+    )
     await loop.start()
     yield loop
     await loop.stop()

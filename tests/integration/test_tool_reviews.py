@@ -11,8 +11,9 @@ from langgraph.prebuilt import ToolNode
 
 from interlock.checkpoints.database import Database
 from interlock.server.errors import Conflicting, Invalid
+from interlock.server.settings import ToolSettings
 from interlock.tools.builtin import BUILTIN, calculator, order_refund
-from interlock.tools.checks import GatewayOptions
+from interlock.tools.toolbox import Toolbox
 
 from .governed import APPROVE, ScriptedModel, governed, tool_graph
 
@@ -89,7 +90,7 @@ async def test_a_rejected_call_never_runs_even_if_the_policy_would_allow_it_late
     lenient.write_text('@id("all") permit (principal, action, resource);')
     async with governed(database, graph_of(REFUND)) as thread:
         await thread.ask()
-        thread.toolbox = type(thread.toolbox).open(policies=lenient)
+        thread.toolbox = Toolbox.open(ToolSettings(policies=lenient))
         [answer] = await thread.resume({"decisions": [{"type": "reject", "message": "not this customer"}]})
         assert "not this customer" in answer.content
         assert answer.status == "error"
@@ -244,7 +245,7 @@ async def test_a_plain_tool_waits_when_unknown_tools_are_to_be_reviewed(database
         return "gone"
 
     graph = tool_graph(ToolNode([delete_mail, calculator]), [{"name": "delete_mail", "args": {"box": "in"}}])
-    async with governed(database, graph, options=GatewayOptions(unknown="review")) as thread:
+    async with governed(database, graph, unknown="review") as thread:
         await thread.ask()
         assert ran == []
         [answer] = await thread.resume(APPROVE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from structlog.testing import capture_logs
 
 from interlock.checkpoints.database import Database
@@ -313,6 +315,80 @@ async def test_hostages_of_a_loop_that_never_comes_back_go_on_elsewhere(
     # The step that was under way when it was taken along may have begun twice, no other.
     assert len(set(notes(hostage))) == 20
     assert len(notes(hostage)) <= 21
+
+
+@pytest.mark.parametrize("exits", ["here", "thread"])
+async def test_a_node_that_ends_the_program_ends_its_run_alone(
+    database_url: str, until: Until, exits: str
+) -> None:
+    async with working(database_url) as (_, resources):
+        other = await start(resources, "slow", input={"steps": 5, "seconds": 0.2})
+        await until(lambda: has_status(resources, other, "running"))
+        run = await start(resources, "err", input={"exits": exits})
+        row = await until(lambda: has_status(resources, run, "error"))
+        assert row.attempt == 1
+        assert row.error == {
+            "error": "SystemExit",
+            "message": "a node asked to exit: SystemExit(3)",
+        }
+        row = await until(lambda: has_status(resources, other, "success"))
+        assert row.attempt == 1
+
+
+async def test_nodes_that_hang_and_were_cancelled_take_no_threads_from_others(
+    database_url: str, until: Until
+) -> None:
+    async with working(database_url, slots=80) as (worker, resources):
+        hanging = [
+            await start(resources, "never", input={"messages": [("user", "go")], "thread": True})
+            for _ in range(66)
+        ]
+        await until(lambda: len(worker.running) == 66)
+        for run in hanging:
+            await until(lambda run=run: has_status(resources, run, "running"))
+            await cancel.cancel(resources, ANN, thread_id=run.thread_id, run_id=run.run_id)
+        after = await start(resources, "abc", input=TRACE)
+        assert await until(lambda: has_status(resources, after, "success"), deadline_s=20)
+
+
+async def test_a_database_that_only_reads_for_a_while_costs_no_run(
+    database_url: str, until: Until, notes: Callable[[Run], list[str]]
+) -> None:
+    async with working(database_url) as (worker, resources):
+        run = await start(resources, "slow", input={"steps": 6, "seconds": 0.2})
+        await until(lambda: notes(run))
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            for mode in ("on", "off"):
+                connection.execute(
+                    sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}").format(
+                        sql.Identifier(connection.info.dbname), sql.SQL(mode)
+                    )
+                )
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+                if mode == "on":
+                    with capture_logs() as logs:
+                        await until(lambda: [entry for entry in logs if entry["log_level"] == "warning"])
+                connection.execute("SET default_transaction_read_only = off")
+        row = await until(lambda: has_status(resources, run, "success"), deadline_s=40)
+        assert worker.running == []
+    assert row.crashes == 0
+
+
+async def test_slow_queries_of_the_api_take_no_lease(database_url: str, until: Until) -> None:
+    async with working(database_url, lease_s=1.5) as (_, resources):
+        run = await start(resources, "slow", input={"steps": 1, "seconds": 4})
+        await until(lambda: has_status(resources, run, "running"))
+
+        async def hold() -> None:
+            async with resources.database.connection() as connection:
+                await connection.execute(b"SELECT pg_sleep(3)")
+
+        await asyncio.gather(*(hold() for _ in range(resources.settings.database.pool_max)))
+        row = await until(lambda: has_status(resources, run, "success"))
+    assert (row.attempt, row.crashes) == (1, 0)
 
 
 async def test_runs_survive_that_all_connections_are_cut(

@@ -41,18 +41,47 @@ def test_many_run_at_once() -> None:
     threads.shutdown()
 
 
-def test_a_full_house_of_abandoned_threads_does_not_stop_new_work() -> None:
+def test_a_full_house_of_abandoned_calls_does_not_stop_new_work() -> None:
     threads = LooseThreads("node", limit=2)
-    never = threading.Event()
-    for _ in range(2):
-        threads.submit(never.wait)
+    end = threading.Event()
+    started = threading.Barrier(3)
+
+    def hang() -> None:
+        started.wait(5)
+        end.wait()
+
+    hanging = [threads.submit(hang) for _ in range(2)]
+    started.wait(5)
     waiting = threads.submit(lambda: "ran")
     with pytest.raises(TimeoutError):
         waiting.result(0.05)
-    threads.forget()
-    assert threads.submit(lambda: "ran").result(5) == "ran"
+    assert not any(call.cancel() for call in hanging)
     assert waiting.result(5) == "ran"
-    never.set()
+    assert threads.submit(lambda: "ran").result(5) == "ran"
+    end.set()
+    threads.shutdown()
+
+
+def test_places_given_away_never_make_more_than_the_limit() -> None:
+    threads = LooseThreads("node", limit=2)
+    for _ in range(20):
+        call = threads.submit(threading.Event().wait, 0.001)
+        call.cancel()
+        call.cancel()
+    ends = threading.Event()
+    running: list[int] = []
+
+    def work() -> None:
+        running.append(1)
+        ends.wait(5)
+
+    calls = [threads.submit(work) for _ in range(6)]
+    with pytest.raises(TimeoutError):
+        calls[-1].result(0.2)
+    assert len(running) == 2
+    ends.set()
+    for call in calls:
+        call.result(5)
     threads.shutdown()
 
 
