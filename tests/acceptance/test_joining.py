@@ -102,6 +102,18 @@ async def test_join_can_filter_by_mode(client: LangGraphClient, http: httpx.Asyn
     assert await read_events(http, url, after="-1", stream_mode="no-such-mode") == []
 
 
+async def test_a_join_that_names_no_mode_shows_what_the_creator_of_the_run_asked_for(
+    client: LangGraphClient,
+) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    asked: list[StreamMode] = ["custom", "updates"]
+    run = await client.runs.create(
+        thread, "slow", input={"seconds": 0.01}, stream_mode=asked, stream_resumable=True
+    )
+    joined = client.runs.join_stream(thread, run["run_id"], stream_mode=[], last_event_id="-1")
+    assert {part.event async for part in joined} == {"metadata", *asked}
+
+
 async def test_run_that_is_not_resumable_shows_no_ids_and_without_a_cursor_only_what_comes(
     client: LangGraphClient, http: httpx.AsyncClient
 ) -> None:
