@@ -356,15 +356,19 @@ async def announce_cancel(connection: Connection, run_ids: Sequence[UUID]) -> No
 # --- sweeping ----------------------------------------------------------------------------------
 
 
-async def delete_temporary_thread(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
-    """Remove the thread of a stateless run; its run and events stay until the sweep."""
-    await connection.execute(
+async def delete_temporary_thread(connection: Connection, *, tenant_id: str, thread_id: UUID) -> bool:
+    """Remove the locked thread of a stateless run; its run and events stay until the sweep.
+
+    False when another run waits there: the thread stays.
+    """
+    cursor = await connection.execute(
         _QUERIES.delete_temporary_thread, {"tenant_id": tenant_id, "thread_id": thread_id}
     )
 
 
 async def sweep_temporary_runs(
     connection: Connection, *, grace_s: float, limit: int = 1000
+    return cursor.rowcount > 0
 ) -> list[tuple[str, UUID]]:
     """Forget stateless runs that ended long ago; returns the threads that they had."""
     cursor = await connection.execute(_QUERIES.sweep_temporary_runs, {"grace_s": grace_s, "limit": limit})

@@ -349,12 +349,21 @@ SELECT pg_notify('interlock_runs', '') FROM forward
 SELECT pg_notify('interlock_cancel', run_id::text) FROM unnest(%(run_ids)s::uuid[]) AS run_id
 
 -- name: delete_temporary_thread
-DELETE FROM interlock.threads WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+-- Unless somebody has queued another run on it. Runs in a statement of its own, as `serve_next` does.
+DELETE FROM interlock.threads t
+WHERE t.tenant_id = %(tenant_id)s AND t.thread_id = %(thread_id)s AND NOT EXISTS (
+    SELECT FROM interlock.runs r
+    WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.status IN ('pending', 'running')
+)
 
 -- name: sweep_temporary_runs
--- Forgets stateless runs that ended long enough ago for every reader to have seen the end.
+-- Forgets stateless runs that ended long enough ago for every reader to have seen the end. One whose
+-- thread stayed, because another run was queued there, belongs to that thread.
 DELETE FROM interlock.runs WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM interlock.runs WHERE temporary AND ended_at < now() - make_interval(secs => %(grace_s)s)
+    SELECT r.ctid FROM interlock.runs r
+    WHERE r.temporary AND r.ended_at < now() - make_interval(secs => %(grace_s)s) AND NOT EXISTS (
+        SELECT FROM interlock.threads t WHERE t.tenant_id = r.tenant_id AND t.thread_id = r.thread_id
+    )
     LIMIT %(limit)s
 ))
 RETURNING tenant_id, thread_id

@@ -174,9 +174,7 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
             raise FenceLost(f"run {run.run_id} is no longer held by this worker")
         if ended.asks:
             await close_others(connection, **identity, interrupts=interrupts)
-        if run.temporary:
-            await queue.delete_temporary_thread(connection, **identity)
-        else:
+        if not (run.temporary and await queue.delete_temporary_thread(connection, **identity)):
             await queue.serve_next(connection, **identity)
     resources.event_log.publish(**identity, run_id=run.run_id, last_seq=ended.last_seq, events=events)
 

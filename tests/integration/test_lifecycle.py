@@ -159,6 +159,23 @@ async def test_a_stateless_run_takes_its_thread_along_and_leaves_its_end_to_read
     assert told(await events_of(resources, run.thread_id))[-1] == ("run.ended", "success")
 
 
+@pytest.mark.parametrize("quarantined", [False, True])
+async def test_a_run_queued_on_the_thread_of_a_stateless_run_is_served_when_that_one_ends(
+    resources: Resources, quarantined: bool
+) -> None:
+    first = await start(resources, thread_id=None)
+    second = await start(resources, thread_id=first.thread_id)
+    for _ in range(3 if quarantined else 1):
+        first = await claimed(resources, first)
+        outcome = Crashed(cause="SIGKILL") if quarantined else Finished(status="success", values=b"{}")
+        await lifecycle.finish(resources, first, outcome)
+    second = await claimed(resources, second)
+    await lifecycle.finish(resources, second, Finished(status="success", values=b'{"kept": 1}'))
+    thread = await thread_of(resources, second)
+    assert thread is not None
+    assert thread.values == {"kept": 1}
+
+
 async def test_a_budget_pause_asks_a_person_and_shows_it_on_the_thread(resources: Resources) -> None:
     run = await running(resources, config={"budget": {"steps": 2}})
     await lifecycle.finish(

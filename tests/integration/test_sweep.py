@@ -48,6 +48,20 @@ async def test_a_stateless_run_is_forgotten_after_its_grace_with_all_it_left(res
     assert await events_of(resources, kept.thread_id)
 
 
+async def test_a_thread_that_outlived_its_stateless_run_keeps_all_it_holds(resources: Resources) -> None:
+    first = await start(resources, thread_id=None)
+    second = await start(resources, thread_id=first.thread_id)
+    for run in (first, second):
+        await lifecycle.finish(
+            resources, await claimed(resources, run), Finished(status="success", values=b"{}")
+        )
+    events = await events_of(resources, first.thread_id)
+    await age(resources, sweep.TEMPORARY_GRACE_S + 1)
+    await sweep.tidy(resources)
+    assert await current(resources, first) is not None
+    assert await events_of(resources, first.thread_id) == events
+
+
 async def test_events_are_removed_after_their_retention_but_not_those_of_a_run_in_flight(
     resources: Resources,
 ) -> None:
