@@ -84,7 +84,7 @@ async def test_an_approved_refund_happens_once_though_the_approval_is_sent_twice
     async def approve() -> Any:
         return await client.runs.wait(thread, "assistant", command={"resume": APPROVE})
 
-    both: list[Any] = await asyncio.gather(approve(), approve(), return_exceptions=True)
+    both: Any = await asyncio.gather(approve(), approve(), return_exceptions=True)
     [refused] = [answer for answer in both if isinstance(answer, httpx.HTTPStatusError)]
     [done] = [answer for answer in both if answer is not refused]
     assert refused.response.status_code == 409

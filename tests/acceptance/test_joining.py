@@ -102,15 +102,16 @@ async def test_join_can_filter_by_mode(client: LangGraphClient, http: httpx.Asyn
     assert await read_events(http, url, after="-1", stream_mode="no-such-mode") == []
 
 
+@pytest.mark.parametrize("named", [None, [], ""], ids=["none", "empty list", "empty text"])
 async def test_a_join_that_names_no_mode_shows_what_the_creator_of_the_run_asked_for(
-    client: LangGraphClient,
+    client: LangGraphClient, named: Any
 ) -> None:
     thread = (await client.threads.create())["thread_id"]
     asked: list[StreamMode] = ["custom", "updates"]
     run = await client.runs.create(
         thread, "slow", input={"seconds": 0.01}, stream_mode=asked, stream_resumable=True
     )
-    joined = client.runs.join_stream(thread, run["run_id"], stream_mode=[], last_event_id="-1")
+    joined = client.runs.join_stream(thread, run["run_id"], stream_mode=named, last_event_id="-1")
     assert {part.event async for part in joined} == {"metadata", *asked}
 
 
