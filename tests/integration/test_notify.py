@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from interlock.checkpoints.database import Database
 from interlock.checkpoints.notify import PRESENCE, Wakeups
@@ -18,6 +19,11 @@ Until = Callable[..., Awaitable[Any]]
 # The view shows the whole server, where other databases have servers of their own.
 _LISTENERS = b"""
 SELECT pid FROM pg_stat_activity WHERE application_name = 'interlock-listen' AND datname = current_database()
+"""
+_PRESENCES = b"""
+SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted
+    AND application_name = 'interlock-listen' AND datname = current_database()
 """
 
 
@@ -115,3 +121,58 @@ async def test_presence_lasts_as_long_as_the_connection(
             return connection.execute(held, (PRESENCE,)).fetchall() == []
 
         await until(gone)
+
+
+async def test_a_dead_session_that_still_holds_our_presence_delays_no_notification(
+    database: Database, database_url: str, until: Until
+) -> None:
+    heard: list[str] = []
+    wakeups = Wakeups(database_url)
+    wakeups.listen("interlock_runs", heard.append)
+    wakeups.be_present("host/1/abc")
+    with psycopg.connect(database_url, autocommit=True) as half_open, capture_logs() as logs:
+        half_open.execute("SELECT pg_advisory_lock(%s, hashtext('host/1/abc'))", (PRESENCE,))
+        async with running(wakeups):
+            await asyncio.wait_for(wakeups.connected.wait(), 5)
+            await database.execute(b"NOTIFY interlock_runs, 'heard'")
+            await until(lambda: heard == ["", "heard"])
+            assert await database.fetch_all(_PRESENCES) == []
+            half_open.close()
+            await until(lambda: database.fetch_all(_PRESENCES))
+            await database.execute(b"NOTIFY interlock_runs, 'still'")
+            await until(lambda: heard == ["", "heard", "still"])
+    assert [entry["event"] for entry in logs] == ["presence_held_by_a_former_connection"]
+
+
+async def test_whoever_becomes_present_while_connected_can_wait_until_others_see_it(
+    database: Database, database_url: str, until: Until
+) -> None:
+    wakeups = Wakeups(database_url)
+    wakeups.listen("interlock_runs", lambda _: None)
+    async with running(wakeups):
+        await asyncio.wait_for(wakeups.connected.wait(), 5)
+        wakeups.be_present("host/1/abc")
+        assert not wakeups.connected.is_set()
+        await asyncio.wait_for(wakeups.connected.wait(), 5)
+        assert await database.fetch_all(_PRESENCES)
+
+
+async def test_a_listener_that_raises_is_reported_and_the_others_go_on_hearing(
+    database: Database, database_url: str, until: Until
+) -> None:
+    heard: list[str] = []
+
+    def fails(payload: str) -> None:
+        raise ValueError(f"cannot read {payload!r}")
+
+    wakeups = Wakeups(database_url)
+    wakeups.listen("interlock_runs", fails)
+    wakeups.listen("interlock_runs", heard.append)
+    with capture_logs() as logs:
+        async with running(wakeups):
+            await until(lambda: heard == [""])
+            for payload in ("one", "two"):
+                await database.execute(b"SELECT pg_notify('interlock_runs', %s)", (payload,))
+            await until(lambda: heard == ["", "one", "two"])
+    reports = [entry for entry in logs if entry["event"] == "listener_failed"]
+    assert [entry["channel"] for entry in reports] == ["interlock_runs"] * 3
