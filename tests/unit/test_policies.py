@@ -90,7 +90,7 @@ def test_a_malformed_request_is_refused(context: dict[str, Any]) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(min_size=1, max_size=30), st.text(max_size=30))
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30), st.text(max_size=30))
 def test_any_subject_and_role_can_be_put_to_the_policies(subject: str, role: str) -> None:
     principal = Principal(tenant="acme", subject=subject, roles=frozenset({role} - {"admin"}))
     assert not DEFAULTS.decide("call", principal, spec(permissions=frozenset({"x"})), context=CONTEXT).allowed

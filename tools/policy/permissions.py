@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
+
+_LONGEST_NAME = 200
+_UNWRITABLE = {"Cc", "Cs"}
+"""Unicode categories: control characters and lone surrogates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +24,18 @@ class Principal:
     on_behalf_of: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else the authenticator told; graphs may read it, nothing decides by it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what keys, logs and notifications cannot carry.
+
+        Raises:
+            ValueError: the tenant or the subject is too long or holds control characters.
+        """
+        for field_name, name in (("tenant", self.tenant), ("subject", self.subject)):
+            if len(name) > _LONGEST_NAME:
+                raise ValueError(f"the {field_name} of a principal has at most {_LONGEST_NAME} characters")
+            if any(unicodedata.category(character) in _UNWRITABLE for character in name):
+                raise ValueError(f"the {field_name} {name!r} of a principal holds control characters")
 
     def to_row(self) -> dict[str, Any]:
         """The JSON object stored with a run."""
