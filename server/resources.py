@@ -1,4 +1,4 @@
-"""What one event loop works with: pool, wake-ups, event log, settings and graphs."""
+"""What one event loop works with: pool, wake-ups, event log, settings, graphs and tools."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Everything that belongs to one event loop. `settings`, `hub`, `catalog` and `toolbox` are the process's."""
+    """What one event loop has; `settings`, `hub`, `catalog` and `toolbox` are those of the process."""
 
     settings: Settings
     database: Database

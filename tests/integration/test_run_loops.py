@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from interlock.server.records.event_log import Hub
 from interlock.server.resources import Resources
 from interlock.server.runs.catalog import Catalog
-from interlock.server.settings import DatabaseSettings, Settings
+from interlock.server.settings import DatabaseSettings, Settings, ToolSettings
 from interlock.server.worker.run_loops import RunLoop, TaskCancelled
 from interlock.tools.toolbox import Toolbox
 
@@ -21,15 +21,29 @@ Until = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture
-async def run_loop(database_url: str) -> AsyncIterator[RunLoop]:
+def toolbox() -> Toolbox:
+    return Toolbox.open(ToolSettings())
+
+
+@pytest.fixture
+async def run_loop(database_url: str, toolbox: Toolbox) -> AsyncIterator[RunLoop]:
     settings = Settings(database=DatabaseSettings(url=database_url))
-    toolbox = Toolbox.open(settings.tools)
     loop = RunLoop(
         "run-loop-1", settings, hub=Hub(), catalog=Catalog({}, {}, {}), toolbox=toolbox, pool_max=2
     )
     await loop.start()
     yield loop
     await loop.stop()
+
+
+async def test_tools_are_governed_by_what_the_process_loaded_once(
+    run_loop: RunLoop, toolbox: Toolbox
+) -> None:
+    async def work(resources: Resources) -> bool:
+        return resources.toolbox is toolbox and resources.gateway.registry is toolbox.registry
+
+    outcome, _ = run_loop.start_task(work, name="task")
+    assert await outcome
 
 
 async def test_a_task_runs_on_the_thread_of_the_loop_with_resources_of_its_own(run_loop: RunLoop) -> None:
