@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from langchain_core.messages import ToolMessage
+from langchain_core.tools import StructuredTool
 
 from interlock.graphs.tool_messages import Result, read_result
 from interlock.tools.answers import decided, ending, refusal, with_notice
@@ -22,6 +23,7 @@ from interlock.tools.spec import ToolSpec
 
 ID = UUID(int=1)
 SCOPE = RunScope(tenant_id="t", thread_id=ID, run_id=ID, fence=1, graph_id="g", assistant_id=ID)
+TOOL = StructuredTool(name="send", description="Send.", args_schema={}, func=lambda: "sent")
 SPEC = ToolSpec(name="send", description="Send.", arguments_schema=None)
 
 
@@ -31,7 +33,9 @@ def call(**arguments: Any) -> CheckedCall:
     )
     principal = Principal(tenant="t", subject="ann")
     passage = Passage(request=request, principal=principal, run=SCOPE, policy_version="1")
-    return CheckedCall(passage=passage, spec=SPEC, canonical=canonical(arguments), needs_review=True)
+    return CheckedCall(
+        passage=passage, tool=TOOL, spec=SPEC, canonical=canonical(arguments), needs_review=True
+    )
 
 
 def review(status: ReviewStatus, message: str | None = None, *, kind: ReviewKind = "tool") -> Review:
