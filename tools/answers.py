@@ -128,7 +128,7 @@ def _question(
         kind=kind,
         tool=call.spec.name,
         tool_version=call.spec.version,
-        tool_call_id=request.tool_call_id,
+        tool_call_id=request.stored_id,
         checkpoint_ns=request.checkpoint_ns,
         arguments=call.canonical.text,
         arguments_hash=call.canonical.hash,
@@ -225,7 +225,7 @@ def _ended(
 
 def with_notice(result: ToolResult, call: CheckedCall, review: Review) -> ToolResult:
     """Tell the model that a person changed its call before it ran."""
-    if not isinstance(result, ToolMessage) or not isinstance(result.content, str):
+    if not isinstance(result, ToolMessage):
         return result
     # One paragraph: canonical JSON has no line breaks.
     notice = (
@@ -233,9 +233,12 @@ def with_notice(result: ToolResult, call: CheckedCall, review: Review) -> ToolRe
         f"{call.canonical.text.decode()}. Do not repeat your original call."
     )
     facts: CallFacts = {"review_id": str(review.review_id), "arguments": call.request.arguments}
+    text, content = f"{notice}{_NOTICE_END}", result.content
     return result.model_copy(
         update={
-            "content": f"{notice}{_NOTICE_END}{result.content}",
+            "content": f"{text}{content}"
+            if isinstance(content, str)
+            else [{"type": "text", "text": text}, *content],
             "additional_kwargs": {**result.additional_kwargs, _FACTS: facts},
         }
     )

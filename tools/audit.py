@@ -84,7 +84,7 @@ class Attempt:
             "definition_hash": spec and spec.definition_hash,
             "effect": spec and spec.effect,
             "risk": spec and spec.risk,
-            "tool_call_id": column_text(self.tool_call_id),
+            "tool_call_id": self.tool_call_id,
             "checkpoint_ns": self.checkpoint_ns,
             "arguments": self.arguments,
             "arguments_hash": self.arguments_hash,

@@ -12,7 +12,8 @@ _DEPTH_LIMIT = 64
 
 
 class NotJson(ValueError):
-    """A value has no JSON form: a number that is not finite, a lone surrogate, an object of Python."""
+    """A value has no JSON form that can be kept: a number that is not finite, a lone surrogate, NUL, an
+    object of Python."""
 
 
 class Canonical(NamedTuple):
@@ -43,9 +44,15 @@ def _exact(value: Any, depth: int) -> Any:
     if depth == 0:
         raise NotJson(f"nested more than {_DEPTH_LIMIT} levels deep")
     if isinstance(value, dict):
-        return {k: _exact(v, depth - 1) for k, v in value.items()}
+        return {_without_nul(k): _exact(v, depth - 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(v, depth - 1) for v in value]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _SAFE_INTEGER:
         return {"$integer": str(value)}
+    return _without_nul(value)
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str) and "\0" in value:
+        raise NotJson("a text holds a NUL character, which cannot be stored")
     return value

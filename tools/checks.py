@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from uuid import UUID
@@ -62,6 +63,14 @@ class CallRequest:
     can_wait: bool = True
     """Whether the run pauses where this call does."""
 
+    @property
+    def stored_id(self) -> str:
+        """The tool call id as a row can hold it; two ids never become the same."""
+        stored = column_text(self.tool_call_id)
+        if stored == self.tool_call_id:
+            return stored
+        return f"{stored}#{hashlib.sha256(self.tool_call_id.encode(errors='surrogatepass')).hexdigest()}"
+
 
 class Refused(Exception):
     """A stage says no."""
@@ -100,7 +109,7 @@ class Passage:
             scope=self.run,
             subject=self.principal.subject,
             tool=self.request.name,
-            tool_call_id=self.request.tool_call_id,
+            tool_call_id=self.request.stored_id,
             checkpoint_ns=self.request.checkpoint_ns,
             arguments=arguments,
             arguments_hash=known.hash if known else None,
@@ -148,7 +157,7 @@ class CheckedCall:
             scope=self.passage.run,
             checkpoint_ns=self.request.checkpoint_ns,
             tool=self.spec.name,
-            tool_call_id=self.request.tool_call_id,
+            tool_call_id=self.request.stored_id,
             arguments_hash=self.canonical.hash,
         )
 

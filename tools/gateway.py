@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-import orjson
 from langchain_core.messages import ToolMessage
 from langgraph.errors import GraphBubbleUp
 
@@ -36,8 +35,9 @@ from .answers import (
 from .audit import Attempt
 from .checks import CallRequest, CheckedCall, Checks, GatewayOptions, Refused
 from .context import Leave, RunScope, ToolContext, leave
+from .dry_run import foreseen
 from .egress import Egress
-from .errors import BudgetReached, RetryTool, ToolFailed
+from .errors import BudgetReached
 from .ledger import Ledger, LedgerEntry, LedgerState, ToolResult
 from .policy.budget import Meter
 from .policy.cedar import Policies
@@ -45,7 +45,6 @@ from .policy.permissions import Principal
 from .policy.review import Review, ReviewPending, ReviewRecords, ReviewRequest
 from .registry import Registry
 from .results import prepared
-from .tool import DeclaredTool
 
 Execute = Callable[[dict[str, Any]], Awaitable[ToolResult]]
 """Runs the tool itself with the given arguments."""
@@ -281,18 +280,8 @@ class Gateway:
         return _Answered(end.message)
 
     async def _dry_run(self, call: CheckedCall, caller: Caller) -> bytes | None:
-        tool = call.tool
-        if not isinstance(tool, DeclaredTool) or tool.spec.dry_run is None:
-            return None
-        try:
-            with self._inside(call, caller):
-                async with asyncio.timeout(self._deadline(call)):
-                    preview = await tool.preview(call.request.arguments)
-        except (ToolFailed, RetryTool) as error:
-            raise Refused("dry_run", str(error)) from error
-        except TimeoutError as error:
-            raise Refused("dry_run", "the dry run gave no answer in time") from error
-        return orjson.dumps(preview)
+        with self._inside(call, caller):
+            return await foreseen(call, deadline_s=self._deadline(call))
 
     async def _execute(self, claimed: _Claimed, caller: Caller, execute: Execute) -> ToolResult:
         call, started = claimed.call, time.monotonic()

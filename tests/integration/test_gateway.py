@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any
 
+import httpx
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ToolRetryMiddleware
@@ -17,6 +20,7 @@ from langgraph.types import Command, RetryPolicy
 
 from interlock.checkpoints.database import Database
 from interlock.checkpoints.errors import FenceLost
+from interlock.tools.audit import column_text
 from interlock.tools.builtin import BUILTIN, calculator
 from interlock.tools.context import ToolContext
 from interlock.tools.errors import OutcomeUnknown, RetryTool, ToolBypassed, ToolFailed
@@ -54,6 +58,8 @@ async def test_every_attempt_leaves_a_row_with_the_policies_that_decided(databas
         ({"name": "calculator", "args": {"expression": 7}}, "schema", "string"),
         ({"name": "calculator", "args": {"expression": float("nan")}}, "canonicalise", "not JSON"),
         ({"name": "calculator", "args": {"expression": "\ud800"}}, "canonicalise", "not JSON"),
+        ({"name": "note_write", "args": {"title": "a\0b", "text": "x"}}, "canonicalise", "NUL"),
+        ({"name": "calculator", "args": {"expression": "1", "a\0b": [["x"]]}}, "canonicalise", "NUL"),
         ({"name": "order_lookup", "args": {"order_id": "A-1001; DROP"}}, "schema", "order_id"),
     ],
 )
@@ -65,6 +71,20 @@ async def test_a_refused_call_is_answered_and_recorded(
         assert answer.status == "error"
         assert said in answer.content
         assert await thread.trail() == [(call["name"], stage, "refused")]
+
+
+async def test_a_call_whose_id_no_row_can_hold_is_made_and_recorded(database: Database) -> None:
+    odd = "a\0b"
+    refund = {"name": "order_refund", "args": {"order_id": "A-1001", "amount_cents": 1, "reason": "test"}}
+    calls = [{**SUM, "id": odd}, {**SUM, "id": column_text(odd)}, {**refund, "id": odd}]
+    async with governed(database, tool_graph(ToolNode(BUILTIN), calls)) as thread:
+        await thread.ask()
+        computed, also_computed, refunded = await thread.resume(APPROVE)
+        assert (computed.content, also_computed.content) == ("42", "42")
+        assert [m.tool_call_id for m in (computed, refunded)] == [odd, odd]
+        assert refunded.status == "success"
+        assert {outcome for _, _, outcome in await thread.trail()} == {"succeeded", "waiting", "replayed"}
+        assert len({a["tool_call_id"] for a in await thread.attempts()}) == 2
 
 
 async def test_a_principal_without_the_permission_is_refused(database: Database) -> None:
@@ -299,6 +319,58 @@ async def test_a_declared_tool_says_what_its_failure_means(
         [answer] = await thread.ask()
         assert said in answer.content
         assert await thread.trail() == [("order_paper", "execute", outcome)]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("no such date"), "ValueError: no such date"),
+        (httpx.ReadTimeout("slow"), "ReadTimeout: slow"),
+        (ToolFailed("no such order"), "no such order"),
+    ],
+)
+async def test_a_dry_run_that_fails_refuses_the_call_and_bothers_nobody(
+    database: Database, error: Exception, said: str
+) -> None:
+    async def preview() -> str:
+        raise error
+
+    @declared(effect="external", risk="high", dry_run=preview)
+    async def order_paper() -> str:
+        """Order paper."""
+        return "ordered"
+
+    graph = tool_graph(ToolNode([order_paper]), [{"name": "order_paper", "args": {}}])
+    async with governed(database, graph) as thread:
+        [answer] = await thread.ask()
+        assert said in answer.content
+        assert thread.waiting == []
+        assert await thread.trail() == [("order_paper", "dry_run", "refused")]
+
+
+@pytest.mark.parametrize(
+    ("foreseen", "shown"),
+    [(Decimal("2.50"), "2.50"), ({"on": date(2026, 1, 2)}, {"on": "2026-01-02"}), (object(), None)],
+)
+async def test_a_dry_run_may_answer_what_has_a_json_form(
+    database: Database, foreseen: Any, shown: Any
+) -> None:
+    async def preview() -> Any:
+        return foreseen
+
+    @declared(effect="external", risk="high", dry_run=preview)
+    async def order_paper() -> str:
+        """Order paper."""
+        return "ordered"
+
+    graph = tool_graph(ToolNode([order_paper]), [{"name": "order_paper", "args": {}}])
+    async with governed(database, graph) as thread:
+        answers = await thread.ask()
+        if shown is None:
+            assert "Refused: the dry run failed" in answers[0].content
+        else:
+            [waiting] = thread.waiting
+            assert waiting["value"]["review"]["dry_run"] == shown
 
 
 async def test_a_call_that_was_cut_off_is_not_repeated_until_a_person_says_so(
