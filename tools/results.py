@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from langchain_core.messages import ToolMessage
 
@@ -26,12 +27,40 @@ def prepared(result: ToolResult, spec: ToolSpec, *, limit: int) -> ToolResult:
 
 
 def _prepared(message: ToolMessage, spec: ToolSpec, limit: int) -> ToolMessage:
-    if not isinstance(message.content, str):
-        return message
-    content = _capped(message.content, limit)
-    if spec.untrusted and message.status == "success":
-        content = wrapped(content, spec.name)
+    source = spec.name if spec.untrusted and message.status == "success" else None
+    if isinstance(message.content, str):
+        content: str | list[Any] = _shown(_capped(message.content, limit), source)
+    else:
+        content = _blocks(message.content, source, limit)
     return message if content == message.content else message.model_copy(update={"content": content})
+
+
+def _blocks(content: list[Any], source: str | None, limit: int) -> list[Any]:
+    """Blocks of content, their texts under one limit; an image or a file passes as it is."""
+    length = sum(len(_text(block) or "") for block in content)
+    left, blocks = limit, []
+    for block in content:
+        text = _text(block)
+        if text is None:
+            blocks.append(block)
+        elif left >= 0:
+            shown = text if len(text) <= left else f"{text[:left]}{_cut(length, limit)}"
+            # Below zero, the cut has been told, and texts after it are dropped.
+            left -= len(text)
+            shown = _shown(shown, source)
+            blocks.append(shown if isinstance(block, str) else {**block, "text": shown})
+    return blocks
+
+
+def _text(block: Any) -> str | None:
+    if isinstance(block, str):
+        return block
+    text = block.get("text") if isinstance(block, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _shown(text: str, source: str | None) -> str:
+    return text if source is None else wrapped(text, source)
 
 
 def wrapped(text: str, source: str) -> str:
@@ -52,4 +81,8 @@ def unwrapped(text: str) -> str:
 def _capped(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
-    return f"{text[:limit]}\n[cut here: the result has {len(text)} characters, {limit} are shown]"
+    return f"{text[:limit]}{_cut(len(text), limit)}"
+
+
+def _cut(length: int, limit: int) -> str:
+    return f"\n[cut here: the result has {length} characters, {limit} are shown]"
