@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import httpx
@@ -16,6 +17,13 @@ from ..tool import tool
 _MAX_BYTES = 1_000_000
 _MAX_REDIRECTS = 3
 _TIMEOUT = httpx.Timeout(10.0)
+# Other codecs of Python are no character sets, or take their time: `punycode` is quadratic.
+_CHARSETS = {
+    *("utf-8", "utf-16", "us-ascii", "iso-8859-1", "iso-8859-2", "iso-8859-15", "koi8-r"),
+    *("windows-1250", "windows-1251", "windows-1252"),
+    *("shift_jis", "euc-jp", "euc-kr", "gb18030", "gbk", "big5"),
+}
+_NAME = re.compile(r"[\w/+.-]{1,100}", re.ASCII)
 _TEXTUAL = ("text/", "application/json", "application/xml", "application/xhtml+xml", "+json", "+xml")
 
 
@@ -61,7 +69,9 @@ async def http_fetch(
 async def _read(response: httpx.Response) -> Page:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not any(kind.startswith(t) or kind.endswith(t) for t in _TEXTUAL):
-        raise ToolFailed(f"the content type is {kind or 'missing'}; only text can be fetched")
+        # The header is the host's text, and this message is not marked as such.
+        named = kind if _NAME.fullmatch(kind) else "missing or malformed"
+        raise ToolFailed(f"the content type is {named}; only text can be fetched")
     if response.headers.get("content-encoding", "identity") != "identity":
         raise ToolFailed("the host sent a compressed body although none was asked for")
     body = bytearray()
@@ -70,7 +80,8 @@ async def _read(response: httpx.Response) -> Page:
         if len(body) > _MAX_BYTES:
             break
     truncated = len(body) > _MAX_BYTES
-    text = bytes(body[:_MAX_BYTES]).decode(response.charset_encoding or "utf-8", errors="replace")
+    charset = (response.charset_encoding or "").lower()
+    text = bytes(body[:_MAX_BYTES]).decode(charset if charset in _CHARSETS else "utf-8", errors="replace")
     return Page(
         url=str(response.url),
         status=response.status_code,
