@@ -6,15 +6,19 @@ import re
 from typing import Any, Literal, cast
 
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolCall
+from langchain_core.runnables import RunnableConfig
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.runtime import Runtime
 
+from ...tools.audit import column_text
 from ...tools.builtin import note_write
+from ...tools.builtin.notes import TEXT_LIMIT
 from ..models import chat_model, default_model
 from . import review as reviews
 from .prompts import APOLOGY, ASK_FOR_NUMBER, CLASSIFY, NOTHING_SENT, OTHER
 from .state import ORDER_PATTERN, Ticket, TriageContext, TriageState
 
+_ANSWERED = "\n\nAnswered: "
 _ORDER_ID = re.compile(r"\b[A-Za-z]-[0-9]{1,10}\b")
 
 
@@ -69,17 +73,25 @@ def review(state: TriageState) -> dict[str, Any]:
     return {"draft": verdict.text if verdict.send else state["draft"], "approved": verdict.send}
 
 
-def record(state: TriageState) -> dict[str, Any]:
+def record(state: TriageState, config: RunnableConfig) -> dict[str, Any]:
     """Write the complaint down, with what was answered, for whoever is in charge."""
-    about = state["order_id"] or "no order"
+    about, number = state["order_id"] or "no order", len(state["messages"])
+    thread_id = config.get("configurable", {}).get("thread_id")
+    answered = _fitting(state["draft"] if state["approved"] else "nothing yet", TEXT_LIMIT // 2)
+    said = _fitting(newest(state), TEXT_LIMIT - len(_ANSWERED) - len(answered))
     arguments = {
-        "title": f"Complaint, {about}",
-        "text": f"{newest(state)}\n\nAnswered: {state['draft'] if state['approved'] else 'nothing yet'}",
+        # A note of the same title is replaced; the next complaint about this order is one more.
+        "title": f"Complaint, {about}, {thread_id}/{number}",
+        "text": f"{said}{_ANSWERED}{answered}",
     }
-    call = ToolCall(
-        name=note_write.name, args=arguments, id=f"complaint-{len(state['messages'])}", type="tool_call"
-    )
+    call = ToolCall(name=note_write.name, args=arguments, id=f"complaint-{number}", type="tool_call")
     return {"messages": [AIMessage("", tool_calls=[call])]}
+
+
+def _fitting(text: str, limit: int) -> str:
+    """The text as a note can hold it: no complaint is lost for its length or for an odd character."""
+    text = column_text(text)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def reply(state: TriageState) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from langgraph.types import Command
 from interlock.checkpoints.database import Database
 from interlock.graphs.triage import graph
 from interlock.graphs.triage.review import Verdict, read
+from interlock.tools.builtin.notes import TEXT_LIMIT
 from interlock.tools.policy.decisions import NotADecision
 
 from .governed import APPROVE, Governed, governed
@@ -180,3 +181,28 @@ def test_a_malformed_decision_says_what_is_wrong(answer: Any) -> None:
 def test_the_agent_inbox_edits_in_its_own_form() -> None:
     answer = [{"type": "edit", "args": {"action": "send_reply", "args": {"text": "Hello"}}}]
     assert read(answer, draft="draft") == Verdict(send=True, text="Hello")
+
+
+async def notes(thread: Governed) -> list[str]:
+    assert thread.graph.store is not None
+    found = await thread.graph.store.asearch(("notes", "ann"), limit=10)
+    return [item.value["text"] for item in found]
+
+
+async def test_a_second_complaint_does_not_replace_the_note_of_the_first(database: Database) -> None:
+    async with governed(database, graph) as thread:
+        for complaint in (COMPLAINT, f"Nobody ever answered, which is worse. {COMPLAINT}"):
+            await thread.ask(complaint)
+            await thread.resume(APPROVE)
+        assert len(await notes(thread)) == 2
+
+
+async def test_a_complaint_of_any_length_is_written_down(database: Database) -> None:
+    async with governed(database, graph) as thread:
+        await thread.ask(f"{COMPLAINT} {'I am angry. ' * 1000}\0")
+        await thread.resume(APPROVE)
+        [note] = await notes(thread)
+        assert note.startswith(COMPLAINT)
+        assert note.endswith(APOLOGY)
+        assert len(note) <= TEXT_LIMIT
+        assert await thread.trail() == [("note_write", "settle", "succeeded")]

@@ -14,6 +14,9 @@ from ..tool import tool
 
 _SHOWN = 20
 
+TEXT_LIMIT = 10_000
+"""Characters of one note."""
+
 Title = Annotated[str, Field(description="Short name of the note", min_length=1, max_length=100)]
 
 
@@ -44,7 +47,7 @@ async def note_read(
 async def note_write(
     context: ToolContext,
     title: Title,
-    text: Annotated[str, Field(description="What to remember", min_length=1, max_length=10_000)],
+    text: Annotated[str, Field(description="What to remember", min_length=1, max_length=TEXT_LIMIT)],
 ) -> str:
     """Write a note for the person you talk to; a note of the same title is replaced."""
     await _store(context).aput(_namespace(context), title, {"text": text})
