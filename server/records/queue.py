@@ -364,11 +364,11 @@ async def delete_temporary_thread(connection: Connection, *, tenant_id: str, thr
     cursor = await connection.execute(
         _QUERIES.delete_temporary_thread, {"tenant_id": tenant_id, "thread_id": thread_id}
     )
+    return cursor.rowcount > 0
 
 
 async def sweep_temporary_runs(
     connection: Connection, *, grace_s: float, limit: int = 1000
-    return cursor.rowcount > 0
 ) -> list[tuple[str, UUID]]:
     """Forget stateless runs that ended long ago; returns the threads that they had."""
     cursor = await connection.execute(_QUERIES.sweep_temporary_runs, {"grace_s": grace_s, "limit": limit})
