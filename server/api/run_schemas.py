@@ -97,7 +97,8 @@ class RunCreate(Body):
     on_disconnect: Literal["continue", "cancel"] = "continue"
     """What becomes of the run when the client of its stream or answer leaves."""
     on_completion: Literal["delete", "keep", "complete", "continue"] = "delete"
-    """Whether the thread of a stateless run is deleted or kept; `complete` and `continue` mean `delete`."""
+    """Whether the thread of a stateless run is deleted or kept; `complete` and `continue` mean `delete`.
+    A thread on which another run waits by then is kept."""
     after_seconds: Annotated[float, Field(ge=0, le=315_360_000)] = 0
     """How long to wait before it may start."""
     webhook: Text | None = None
