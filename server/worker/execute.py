@@ -27,6 +27,7 @@ from ..encoding import encode
 from ..records.segments import NewEvent
 from ..resources import Resources
 from ..runs.lifecycle import Drained, Finished, LeaseLost, Outcome
+from .breakpoints import Breakpoints
 from .recorder import Recorder
 from .request import graph_config, graph_context, graph_input, with_orphans_answered
 from .stop import Stop, outcome_of_stopped
@@ -173,6 +174,12 @@ class _Attempt:
             return self._failed(error, None)
 
     async def _stream(self, graph: Pregel, config: RunnableConfig, *, continues: bool) -> Outcome:
+        if continues:
+            breakpoints = Breakpoints.of(graph, self.run.kwargs)
+            stopped = await breakpoints.stopped_at(graph, self.saver, _head(config))
+            if stopped is not None:
+                self._tell_breakpoint(stopped)
+                return self._ended(stopped)
         given = graph_input(self.run, continues=continues)
         given = with_orphans_answered(given, await self._messages_before(given, config))
         raised: BaseException | None = None
@@ -228,6 +235,13 @@ class _Attempt:
                     recorder.add(event_of(part if subgraphs else ((), *part)))
                 if recorder.full:
                     await recorder.room()
+
+    def _tell_breakpoint(self, state: StateSnapshot) -> None:
+        """Record what LangGraph streams at a breakpoint; what an earlier attempt recorded may be lost."""
+        asked = graph_modes(self.run.kwargs["stream_mode"])
+        for mode, payload in (("values", state.values), ("updates", {"__interrupt__": []})):
+            if mode in asked:
+                self.recorder.add(self.translator.event_of(((), mode, payload)))
 
     def _ended(self, state: StateSnapshot) -> Outcome:
         limit = self.meter.reached() if state.next else None
