@@ -80,6 +80,33 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftBy:
+    """The run that left a thread as it rests: an answer to what it asked goes on in its name."""
+
+    principal: Principal
+    assistant_id: UUID
+    checkpoint_id: str | None = None
+    """Where it stopped; None when nobody has looked."""
+
+    def to_row(self) -> dict[str, Any]:
+        """The JSON object stored with the thread."""
+        return {
+            "principal": self.principal.to_row(),
+            "assistant_id": str(self.assistant_id),
+            "checkpoint_id": self.checkpoint_id,
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> LeftBy:
+        """Read what `to_row` wrote."""
+        return cls(
+            principal=Principal.from_row(row["principal"]),
+            assistant_id=UUID(row["assistant_id"]),
+            checkpoint_id=row["checkpoint_id"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
     """A durable conversation or case; the owner of state."""
 
@@ -92,6 +119,7 @@ class Thread:
     interrupts: dict[str, list[dict[str, Any]]]
     """Pending interrupts by task id, each `{"id", "value"}`."""
     error: dict[str, str] | None
+    left_by: LeftBy | None
     fence: int
     last_seq: int
     created_at: datetime
@@ -102,6 +130,7 @@ class Thread:
     def from_row(cls, row: Mapping[str, Any]) -> Thread:
         """Build from a row of `interlock.threads` joined with its derived `status`."""
         fields = {name: row[name] for name in cls.__dataclass_fields__}
+        fields["left_by"] = LeftBy.from_row(row["left_by"]) if row["left_by"] is not None else None
         if row["exact"] is not None:
             fields |= orjson.loads(row["exact"])
         return cls(**fields)

@@ -139,6 +139,8 @@ class ApiKey(Section):
     """Who that is within the tenant."""
     roles: tuple[str, ...] = ()
     """What that one may do."""
+    permissions: tuple[str, ...] = ()
+    """Single rights besides: of the API, such as `reviews.update`, or of tools, such as `orders:refund`."""
 
 
 class AuthSettings(Section):
@@ -155,6 +157,8 @@ class ToolSettings(Section):
     """A tool that a node calls past the gateway. enforce: it is refused. observe: it is recorded."""
     unknown: Literal["allow", "review", "refuse"] = "allow"
     """A plain tool whose risk nobody declared: it runs and is recorded, waits for a person, or is refused."""
+    four_eyes: bool = False
+    """Whether a call must be decided by somebody else than whom it was made for; needs `auth.api_keys`."""
     policies: Path | None = None
     """Folder of Cedar policies, relative to interlock.toml; without it the built-in ones decide."""
     egress_allow: tuple[str, ...] = ()

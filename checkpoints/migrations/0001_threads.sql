@@ -11,6 +11,9 @@ CREATE TABLE interlock.threads (
     values jsonb,
     interrupts jsonb NOT NULL DEFAULT '{}',
     error jsonb,
+    -- The run that left it like this, as far as an answer to it needs that: the fields of `LeftBy`. Here,
+    -- since the run may be deleted before anybody answers. NULL: nobody's, such as a state written by hand.
+    left_by jsonb,
     -- JSON text of {"values", "interrupts", "error"} when they hold what jsonb cannot (NUL), else NULL.
     exact bytea,
     -- Grows with each new writer; a write that names an older one is refused.

@@ -10,8 +10,8 @@ from fastapi import Depends, Path, Request
 
 from ...checkpoints.database import Database
 from ...tools.policy.permissions import Principal
-from ..auth.scope import Action, Resource, Rule, allow
 from ..resources import Resources
+from ..runs.scope import Action, Resource, Rule, allow
 
 ThreadId = Annotated[UUID, Path(description="Id of a thread.")]
 RunId = Annotated[UUID, Path(description="Id of a run.")]

@@ -1,1 +1,1 @@
-"""Who is asking, and which rows they may see."""
+"""Who is asking."""

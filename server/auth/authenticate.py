@@ -20,7 +20,10 @@ class Authenticator:
         # Looked up by digest, so the time it takes tells nothing about the secret.
         self._principals = {
             bytes.fromhex(key.sha256): Principal(
-                tenant=key.tenant, subject=key.subject, roles=frozenset(key.roles)
+                tenant=key.tenant,
+                subject=key.subject,
+                roles=frozenset(key.roles),
+                permissions=frozenset(key.permissions),
             )
             for key in keys
         }

@@ -14,8 +14,9 @@ from uuid import UUID
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.notify import PRESENCE
 from ...checkpoints.queries import load_queries
-from ..domain import Run, RunStatus, Thread, ThreadStatus
+from ..domain import Run, RunStatus, Thread
 from .segments import NewEvent, pack
+from .settlement import Settlement
 
 _QUERIES = load_queries(__file__)
 
@@ -70,18 +71,6 @@ class LeaseState:
     """False: it was taken away, ended by somebody else, or deleted."""
     status: RunStatus | None
     """None: the row is gone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """Where a thread rests."""
-
-    status: ThreadStatus
-    values: str | None = None
-    """JSON text that jsonb can hold; None keeps the values that are there."""
-    interrupts: Mapping[str, Any]
-    error: Any
-    exact: bytes | None
 
 
 # --- admission ---------------------------------------------------------------------------------
@@ -240,11 +229,7 @@ async def finish(
         status=status,
         error=error,
         usage=jsonb(usage),
-        settled_status=settlement.status,
-        values=settlement.values,
-        interrupts=jsonb(dict(settlement.interrupts)),
-        thread_error=None if settlement.error is None else jsonb(settlement.error),
-        exact=settlement.exact,
+        **settlement.parameters(),
         count=len(events),
         codec=codec,
         body=body,
@@ -334,11 +319,7 @@ async def settle_thread(
             "tenant_id": tenant_id,
             "thread_id": thread_id,
             "fences": int(new_writer),
-            "settled_status": settlement.status,
-            "values": settlement.values,
-            "interrupts": jsonb(dict(settlement.interrupts)),
-            "error": None if settlement.error is None else jsonb(settlement.error),
-            "exact": settlement.exact,
+            **settlement.parameters(),
         },
     )
 

@@ -213,6 +213,7 @@ WITH thread AS (
         interrupts = %(interrupts)s,
         error = %(thread_error)s,
         exact = %(exact)s,
+        left_by = %(left_by)s,
         last_seq = last_seq + %(count)s,
         updated_at = now(),
         state_updated_at = now()
@@ -323,8 +324,9 @@ UPDATE interlock.threads SET
     settled_status = %(settled_status)s,
     values = coalesce(%(values)s::jsonb, values),
     interrupts = %(interrupts)s,
-    error = %(error)s,
+    error = %(thread_error)s,
     exact = %(exact)s,
+    left_by = %(left_by)s,
     updated_at = now(),
     state_updated_at = CASE WHEN %(values)s::jsonb IS NULL THEN state_updated_at ELSE now() END
 WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s

@@ -35,7 +35,8 @@ WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
 RETURNING fence;
 
 -- name: copy_thread_row
--- A second thread with the same metadata, config and shown state.
+-- A second thread with the same metadata, config and shown state. Nobody's run left the copy: an answer
+-- there is an act of whoever gives it.
 INSERT INTO interlock.threads
     (tenant_id, thread_id, metadata, config, settled_status, values, interrupts, error, exact)
 SELECT tenant_id, %(new_thread_id)s, metadata, config, settled_status, values, interrupts, error, exact
@@ -65,7 +66,7 @@ WHERE tenant_id = %(tenant_id)s AND metadata @> %(stamp)s;
 -- name: search_threads
 -- A page of threads; an order and the page follow. Large columns are read only when asked for.
 SELECT
-    t.tenant_id, t.thread_id, t.metadata, t.config, t.interrupts, t.error, t.fence, t.last_seq,
+    t.tenant_id, t.thread_id, t.metadata, t.config, t.interrupts, t.error, t.left_by, t.fence, t.last_seq,
     t.created_at, t.updated_at, t.state_updated_at,
     CASE WHEN %(with_values)s THEN t.values END AS values,
     CASE WHEN %(with_values)s THEN t.exact END AS exact,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
@@ -21,10 +21,11 @@ from ...tools.policy.permissions import Principal
 from ..domain import Assistant, Durability, MultitaskStrategy, Run, Thread, default_assistant_id
 from ..encoding import encode
 from ..errors import BadRequest, Conflicting, Invalid, NotFound
-from ..records import assistants, queue
+from ..records import assistants, queue, threads
 from ..records.segments import NewEvent
 from . import cancel
 from .catalog import GraphFailed
+from .continuing import acting_principal, require_budget
 from .reviews import ResumePlan, answer
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
 NO_THREAD = "Thread or assistant not found."
-_OURS = frozenset({"thread_id", "run_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"})
+_PLACE = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
+_OURS = frozenset({"thread_id", "run_id", *_PLACE})
 """Keys of `configurable` that name a place, not a setting of the graph."""
 _TRIES = 5
 
@@ -80,6 +82,43 @@ class RunRequest:
         """Whether the thread goes with the run."""
         return self.thread_id is None and self.on_completion == "delete"
 
+    @property
+    def parts(self) -> dict[str, Any] | None:
+        """What the command says; None when it says nothing: the run just continues."""
+        return {key: value for key, value in (self.command or {}).items() if value is not None} or None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it answers an interrupt."""
+        return "resume" in (self.parts or {})
+
+    @property
+    def continues(self) -> bool:
+        """Whether it goes on from a checkpoint instead of starting with an input."""
+        return self.input is None or self.parts is not None
+
+    @property
+    def only_continues(self) -> bool:
+        """Whether it goes on and says nothing."""
+        return self.input is None and self.parts is None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The part of `configurable` that is the user's own."""
+        return {
+            key: value
+            for key, value in (self.config.get("configurable") or {}).items()
+            if key not in _OURS and not key.startswith(("x-", "langgraph_", "__"))
+        }
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where in the thread's history the run starts, as keys of `configurable`."""
+        named = {**(self.config.get("configurable") or {}), **(self.checkpoint or {})}
+        if self.checkpoint_id is not None:
+            named["checkpoint_id"] = self.checkpoint_id
+        return {key: named[key] for key in _PLACE if named.get(key) is not None}
+
 
 async def admit(resources: Resources, principal: Principal, request: RunRequest) -> Run:
     """Queue one run.
@@ -120,9 +159,9 @@ async def _admit_all(resources: Resources, principal: Principal, requests: Seque
 
 
 def _check(request: RunRequest) -> None:
-    if request.thread_id is None and _command(request.command) is not None:
+    if request.thread_id is None and request.parts is not None:
         raise BadRequest("You must provide a thread_id when resuming.")
-    if request.context and _settings_of(request.config):
+    if request.context and request.settings:
         raise BadRequest(
             "`context` and `config.configurable` say the same thing; send one of them, preferably `context`"
         )
@@ -151,9 +190,18 @@ class _Admission:
             earlier = await self._earlier(request, request_hash)
             if earlier is not None:
                 return earlier
-        await self._make_room(request, thread)
+        thread, in_line = await self._make_room(request, thread)
         plan = await self._resume(request, thread)
-        return await self._insert(request, assistant, thread, plan, request_hash)
+        require_budget(request, thread=thread, in_line=in_line, plan=plan)
+        decides = plan is not None and bool(plan.answered)
+        actor = acting_principal(
+            self.principal, request, assistant, thread=thread, in_line=in_line, decides=decides
+        )
+        if actor != self.principal and not in_line:
+            # Shuts out a state that somebody is just writing: nobody acts on that in another's name.
+            await threads.take_fence(self.connection, tenant_id=thread.tenant_id, thread_id=thread.thread_id)
+        new = self._new_run(request, assistant, thread, plan, actor)
+        return await queue.insert_run(self.connection, replace(new, request_hash=request_hash))
 
     async def _earlier(self, request: RunRequest, request_hash: bytes) -> Run | None:
         key = request.idempotency_key
@@ -211,49 +259,57 @@ class _Admission:
             raise NotFound(NO_THREAD)
         return thread
 
-    async def _make_room(self, request: RunRequest, thread: Thread) -> None:
-        """Do to the runs in flight what the multitask strategy says."""
+    async def _make_room(self, request: RunRequest, thread: Thread) -> tuple[Thread, list[Run]]:
+        """Do to the runs in flight what the multitask strategy says; the thread then, and who is left there.
+
+        Whoever starts with an input and waits for its turn is not told: to that run they do not matter.
+        """
         strategy = request.multitask_strategy
-        if strategy == "enqueue" or request.thread_id is None:
-            return
+        if request.thread_id is None or (strategy == "enqueue" and not request.continues):
+            return thread, []
         identity: dict[str, Any] = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
         inflight = await queue.inflight_runs(self.connection, **identity)
-        if not inflight:
-            return
+        if not inflight or strategy == "enqueue":
+            return thread, inflight
         if strategy == "reject":
             raise Conflicting(BUSY)
         await cancel.stop_in(
             self.connection, thread=thread, runs=inflight, action=strategy, reason=f"multitask {strategy}"
         )
+        return await self._thread(request), []
 
     async def _resume(self, request: RunRequest, thread: Thread) -> ResumePlan | None:
-        if request.command is None or request.command.get("resume") is None:
+        if request.command is None or not request.resumes:
             return None
+        settings = self.resources.settings
         return await answer(
             self.connection,
-            tenant_id=thread.tenant_id,
             thread=thread,
             resume=request.command["resume"],
             principal=self.principal,
+            # Without keys everybody is the same principal.
+            four_eyes=settings.tools.four_eyes and bool(settings.auth.api_keys),
         )
 
-    async def _insert(
+    def _new_run(
         self,
         request: RunRequest,
         assistant: Assistant,
         thread: Thread,
         plan: ResumePlan | None,
-        request_hash: bytes | None,
-    ) -> Run:
+        actor: Principal,
+    ) -> queue.NewRun:
         run_id = uuid7()
         metadata = {**assistant.metadata, **(request.config.get("metadata") or {}), **request.metadata}
+        if actor != self.principal:
+            metadata["resumed_by"] = self.principal.subject
         kwargs = _kwargs(request, assistant, metadata)
         budget = self._budget(request, assistant)
         if plan is not None:
-            kwargs["command"] = _command({**(request.command or {}), "resume": plan.resume})
-            kwargs["input"] = None
+            command = {**(request.command or {}), "resume": plan.resume}
+            kwargs |= {"command": replace(request, command=command).parts, "input": None}
             budget = plan.budget or budget
-        new = queue.NewRun(
+        return queue.NewRun(
             tenant_id=thread.tenant_id,
             thread_id=thread.thread_id,
             run_id=run_id,
@@ -262,16 +318,15 @@ class _Admission:
             multitask_strategy=request.multitask_strategy,
             metadata=metadata,
             kwargs=encode(kwargs),
-            principal=self.principal.to_row(),
+            principal=actor.to_row(),
             priority=request.priority,
             temporary=request.temporary,
             idempotency_key=request.idempotency_key,
-            request_hash=request_hash,
+            request_hash=None,
             budget=budget.to_row(),
             after_seconds=request.after_seconds,
             created=NewEvent(kind="run.created", data=encode({"run_id": str(run_id)})),
         )
-        return await queue.insert_run(self.connection, new)
 
     def _budget(self, request: RunRequest, assistant: Assistant) -> Budget:
         """The limits of the server for this graph; the assistant and the run can only tighten them."""
@@ -286,15 +341,15 @@ class _Admission:
 
 def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The request over what its assistant adds, in the shape that the wire echoes."""
-    asked = _settings_of(request.config)
     configurable = {
         **assistant.context,
         **(assistant.config.get("configurable") or {}),
         **(request.config.get("configurable") or {}),
         **(request.context or {}),
-        **_fork(request),
+        **request.place,
     }
-    configurable.pop("thread_id", None)
+    # `__…` is LangGraph's own. A `RemoteGraph` that is a node sends some along, so they are not refused.
+    configurable = {k: v for k, v in configurable.items() if k != "thread_id" and not k.startswith("__")}
     config = {**assistant.config, **request.config, "configurable": configurable, "metadata": dict(metadata)}
     config.pop("budget", None)
     durability = request.durability
@@ -302,9 +357,9 @@ def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, An
         durability = "exit"
     return {
         "input": request.input,
-        "command": _command(request.command),
+        "command": request.parts,
         "config": config,
-        "context": {**assistant.context, **asked, **(request.context or {})},
+        "context": {**assistant.context, **request.settings, **(request.context or {})},
         "stream_mode": list(request.stream_mode) or ["values"],
         "interrupt_before": request.interrupt_before,
         "interrupt_after": request.interrupt_after,
@@ -315,31 +370,6 @@ def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, An
         "resumable": request.stream_resumable,
         "checkpoint_during": request.checkpoint_during,
         "durability": durability,
-    }
-
-
-def _command(command: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The parts of a command that say something; None when none does: the run just continues."""
-    parts = {key: value for key, value in (command or {}).items() if value is not None}
-    return parts or None
-
-
-def _fork(request: RunRequest) -> dict[str, Any]:
-    """The place in the thread's history where the run starts, as keys of `configurable`."""
-    place = {
-        key: value for key, value in (request.checkpoint or {}).items() if key in _OURS and value is not None
-    }
-    if request.checkpoint_id is not None:
-        place["checkpoint_id"] = request.checkpoint_id
-    return place
-
-
-def _settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `configurable` that is the user's own."""
-    return {
-        key: value
-        for key, value in (config.get("configurable") or {}).items()
-        if key not in _OURS and not key.startswith(("x-", "langgraph_", "__"))
     }
 
 

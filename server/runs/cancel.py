@@ -7,6 +7,7 @@ woken, and whatever it still tries to write is refused by its fence.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from ..encoding import encode
 from ..errors import NotFound, ServerError
 from ..records import event_log, queue
 from . import state
-from .lifecycle import ended_event, rest, shown
+from .lifecycle import ended_event, left_by_run, rest, shown
 
 if TYPE_CHECKING:
     from ..resources import Resources
@@ -171,6 +172,7 @@ async def _show_state(resources: Resources, principal: Principal, thread_id: UUI
             values=encode(left["values"]),
             interrupts=state.interrupts_of(left),
             error=thread.error,
+            left_by=thread.left_by and replace(thread.left_by, checkpoint_id=left["checkpoint_id"]),
         )
         await queue.settle_thread(connection, **identity, settlement=settlement, new_writer=False)
 
@@ -184,7 +186,7 @@ async def _interrupt(
     error: dict[str, str] | None,
 ) -> None:
     identity: dict[str, Any] = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
-    running = [run.run_id for run in runs if run.status == "running"]
+    running = [run for run in runs if run.status == "running"]
     ended = await queue.interrupt_runs(
         connection, **identity, run_ids=[run.run_id for run in runs], reason=reason
     )
@@ -192,9 +194,9 @@ async def _interrupt(
     for run in sorted(ended, key=lambda run: order[run.run_id]):
         await event_log.append_in(connection, **identity, run_id=run.run_id, events=[ended_event(run)])
     if running:
-        settled = rest(thread, status="interrupted", error=error)
+        settled = replace(rest(thread, status="interrupted", error=error), left_by=left_by_run(running[0]))
         await queue.settle_thread(connection, **identity, settlement=settled, new_writer=True)
-        await queue.announce_cancel(connection, running)
+        await queue.announce_cancel(connection, [run.run_id for run in running])
 
 
 async def _remove(

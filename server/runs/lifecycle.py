@@ -14,10 +14,11 @@ import structlog
 
 from ...checkpoints.errors import FenceLost
 from ...tools.policy.budget import Limit, Usage
-from ..domain import Run, RunStatus, Thread, ThreadStatus
+from ..domain import LeftBy, Run, RunStatus, Thread, ThreadStatus
 from ..encoding import encode, storable
 from ..records import queue
 from ..records.event_log import NewEvent, append_in
+from ..records.settlement import Settlement
 from .reviews import close_others, create_budget_review
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
             status=outcome.status,
             error=encode(outcome.error) if outcome.error else None,
             usage=outcome.usage,
-            settlement=_settlement(outcome, interrupts),
+            settlement=_settlement(run, outcome, interrupts),
             events=events,
             origin=resources.event_log.origin,
         )
@@ -217,22 +218,29 @@ def settled_status(status: RunStatus, *, waits: bool) -> ThreadStatus:
 
 def rest(
     thread: Thread, *, status: ThreadStatus | None = None, error: dict[str, str] | None = None
-) -> queue.Settlement:
+) -> Settlement:
     """What a thread shows with another status or error, its values untouched."""
     interrupts = {} if status == "interrupted" else thread.interrupts
     error = error if error is not None else thread.error
     safe_values, exact = storable(encode({"values": thread.values, "interrupts": interrupts, "error": error}))
-    return queue.Settlement(
+    return Settlement(
         status=status or thread.status,
         interrupts=safe_values["interrupts"],
         error=safe_values["error"],
         exact=exact,
+        left_by=thread.left_by,
     )
 
 
-def _settlement(outcome: Finished, interrupts: Mapping[str, Any]) -> queue.Settlement:
+def _settlement(run: Run, outcome: Finished, interrupts: Mapping[str, Any]) -> Settlement:
     status = settled_status(outcome.status, waits=bool(outcome.next or interrupts))
-    return shown(status, values=outcome.values, interrupts=interrupts, error=outcome.error)
+    left_by = replace(left_by_run(run), checkpoint_id=outcome.checkpoint_id) if interrupts else None
+    return shown(status, values=outcome.values, interrupts=interrupts, error=outcome.error, left_by=left_by)
+
+
+def left_by_run(run: Run) -> LeftBy:
+    """In whose name what the run asks is answered."""
+    return LeftBy(principal=run.principal, assistant_id=run.assistant_id)
 
 
 def shown(
@@ -241,7 +249,8 @@ def shown(
     values: bytes | None,
     interrupts: Mapping[str, Any],
     error: dict[str, str] | None,
-) -> queue.Settlement:
+    left_by: LeftBy | None,
+) -> Settlement:
     """A thread at rest; `values` is the state as JSON text, None to keep what is shown."""
     parts = {b"interrupts": encode(interrupts), b"error": encode(error)}
     safe, exact = storable(_object(parts))
@@ -249,12 +258,13 @@ def shown(
     if values is not None and (exact is not None or b"\\u0000" in values):
         safe_values, _ = storable(values)
         exact, values = _object({**parts, b"values": values}), orjson.dumps(safe_values)
-    return queue.Settlement(
+    return Settlement(
         status=status,
         values=None if values is None else values.decode(),
         interrupts=safe["interrupts"],
         error=safe["error"],
         exact=exact,
+        left_by=left_by,
     )
 
 

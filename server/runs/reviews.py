@@ -24,10 +24,14 @@ from ...tools.policy.permissions import Principal
 from ...tools.policy.review import Review, ReviewRequest
 from ...tools.schemas import Schema
 from ..domain import Run, Thread
-from ..errors import Conflicting, Invalid
+from ..errors import Conflicting, Forbidden, Invalid
 from ..records import reviews as records
+from .scope import Rule, permitted
 
+DECIDE = Rule("reviews", "update")
+"""What it takes to answer a review; an interrupt of a graph is answered by whoever may run it."""
 _INTERRUPT_ID = re.compile(r"[0-9a-f]{32}")
+_GRANT_LIMIT = 10**12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +47,27 @@ class ResumePlan:
 
 
 async def answer(
-    connection: Connection, *, tenant_id: str, thread: Thread, resume: Any, principal: Principal
+    connection: Connection, *, thread: Thread, resume: Any, principal: Principal, four_eyes: bool = False
 ) -> ResumePlan:
     """Record the decisions in `resume` inside the caller's transaction.
 
+    Args:
+        connection: inside that transaction.
+        thread: the thread, which is the principal's tenant's.
+        resume: what came as the resume of a command.
+        principal: who decides.
+        four_eyes: whether that must be somebody else than who asked.
+
     Raises:
+        Forbidden: the principal may not decide what `resume` answers.
         Invalid: a decision is malformed, not allowed here, or its edited arguments do not fit.
         Conflicting: the review is already answered.
     """
-    by_id = await _by_review(connection, tenant_id=tenant_id, thread=thread, resume=resume)
+    by_id = await _by_review(connection, thread=thread, resume=resume)
     if not by_id:
         return ResumePlan(resume=resume)
+    for review, _ in by_id.values():
+        _require_right(review, principal, four_eyes=four_eyes)
     foreign = {k: v for k, v in resume.items() if k not in by_id} if _is_map(resume) else {}
     answered: list[Review] = []
     budget: Budget | None = None
@@ -113,10 +127,18 @@ async def close_others(
     await records.supersede(connection, tenant_id=tenant_id, thread_id=thread_id, kept=kept)
 
 
+def _require_right(review: Review, principal: Principal, *, four_eyes: bool) -> None:
+    if not permitted(principal, DECIDE):
+        raise Forbidden(f"a decision on {review.tool!r} needs the right `{DECIDE}`")
+    if four_eyes and principal.subject == review.requested_by:
+        raise Forbidden(f"somebody else must decide on {review.tool!r}: the call was made for yourself")
+
+
 async def _by_review(
-    connection: Connection, *, tenant_id: str, thread: Thread, resume: Any
+    connection: Connection, *, thread: Thread, resume: Any
 ) -> dict[str, tuple[Review, Decision]]:
     """The waiting reviews that `resume` answers, by interrupt id."""
+    tenant_id = thread.tenant_id
 
     async def locked(interrupt_ids: Iterable[str]) -> list[Review]:
         ids = [UUID(hex=i) for i in interrupt_ids]
@@ -201,7 +223,12 @@ def _granted(review: Review) -> Budget:
     if review.status == "rejected":
         return replace(remaining, on_limit="stop")
     grant = (review.answer or {}).get("arguments", review.arguments)
-    limits = {d: (remaining.limit(d) or 0) + grant[d] for d in DIMENSIONS if d in grant}
+    limits: dict[str, Any] = {}
+    for dimension in DIMENSIONS:
+        if (more := grant.get(dimension)) is not None:
+            # JSON Schema takes 5.0 for an integer: to many clients it is the same number.
+            more = more if dimension == "seconds" else int(more)
+            limits[dimension] = (remaining.limit(dimension) or 0) + more
     return replace(remaining, **limits)
 
 
@@ -213,7 +240,7 @@ def _grant_schema(dimension: Dimension) -> dict[str, Any]:
     )
     return {
         "type": "object",
-        "properties": {dimension: kind},
+        "properties": {dimension: {**kind, "maximum": _GRANT_LIMIT}},
         "required": [dimension],
         "additionalProperties": False,
     }

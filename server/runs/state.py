@@ -211,7 +211,10 @@ async def _settle(resources: Resources, thread: Thread, *, fence: int, latest: S
     state = _shape(latest)
     interrupts = interrupts_of(state)
     status = settled_status("success", waits=bool(state["next"] or interrupts))
-    settlement = shown(status, values=encode(state["values"]), interrupts=interrupts, error=None)
+    # Whoever writes a state by hand may have written what it goes on to do: nobody's run left it so.
+    settlement = shown(
+        status, values=encode(state["values"]), interrupts=interrupts, error=None, left_by=None
+    )
     key = ThreadKey(tenant_id=thread.tenant_id, thread_id=thread.thread_id)
     event = NewEvent(
         kind="state.updated",

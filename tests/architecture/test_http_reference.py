@@ -14,10 +14,10 @@ from interlock.server.api.callers import Guard
 from interlock.server.api.openapi import served_routes
 from interlock.server.api.run_schemas import RunCreate
 from interlock.server.app import create_app
-from interlock.server.auth.scope import ROLES
 from interlock.server.errors import ServerError
 from interlock.server.records.event_log import Hub
 from interlock.server.runs.catalog import Catalog
+from interlock.server.runs.scope import ROLES
 from interlock.server.settings import Settings
 
 from .reference import REFERENCE, check_section, table, value

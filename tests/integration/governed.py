@@ -108,7 +108,6 @@ class Governed:
         async with self.database.transaction() as connection:
             return await review_rules.answer(
                 connection,
-                tenant_id=self.principal.tenant,
                 thread=thread,
                 resume=answer,
                 principal=principal or self.principal,

@@ -9,6 +9,7 @@ from interlock.checkpoints.database import Connection, Database
 from interlock.server.domain import Run
 from interlock.server.records import queue
 from interlock.server.records.segments import NewEvent
+from interlock.server.records.settlement import Settlement
 
 PRINCIPAL: dict[str, Any] = {
     "tenant": "acme",
@@ -82,7 +83,7 @@ async def finish(database: Database, run: Run) -> queue.Ended | None:
             status="success",
             error=None,
             usage={"steps": 1},
-            settlement=queue.Settlement(status="idle", interrupts={}, error=None, exact=None),
+            settlement=Settlement(status="idle", interrupts={}, error=None, exact=None),
             events=[NewEvent(kind="run.ended", data=b"{}")],
         )
         if ended is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -189,11 +190,9 @@ async def paused_run(database: Database, budget: Budget, limit: Limit, usage: Us
 
 
 async def answer(database: Database, thread: Thread, decision: Any) -> reviews.ResumePlan:
-    ann = Principal(tenant="acme", subject="ann")
+    ann = Principal(tenant="acme", subject="ann", roles=frozenset({"reviewer"}))
     async with database.transaction() as connection:
-        return await reviews.answer(
-            connection, tenant_id="acme", thread=thread, resume=decision, principal=ann
-        )
+        return await reviews.answer(connection, thread=thread, resume=decision, principal=ann)
 
 
 BUDGET = Budget(steps=10, tokens=1000)
@@ -251,7 +250,7 @@ async def test_an_answer_for_another_tenant_or_thread_reaches_nothing(database: 
     assert plan.answered == ()
     async with database.transaction() as connection:
         plan = await reviews.answer(
-            connection, tenant_id="other", thread=thread, resume=by_id, principal=ADMIN
+            connection, thread=replace(thread, tenant_id="other"), resume=by_id, principal=ADMIN
         )
     assert plan.answered == ()
     assert (await answer(database, thread, by_id)).answered[0].status == "approved"

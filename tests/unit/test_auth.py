@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from interlock.server.auth.authenticate import ANONYMOUS, Authenticator
-from interlock.server.auth.scope import Rule, allow
 from interlock.server.errors import Forbidden, Unauthenticated
+from interlock.server.runs.scope import Rule, allow
 from interlock.server.settings import ApiKey
 from interlock.tools.policy.permissions import Principal
 

@@ -40,17 +40,23 @@ ROLES: Mapping[str, Mapping[str, frozenset[str]]] = {
 """Role → resource → actions; `*` stands for all. A role that is not here grants nothing."""
 
 
+def permitted(principal: Principal, rule: Rule) -> bool:
+    """Whether a role or a permission of the principal grants what a rule asks for."""
+    if str(rule) in principal.permissions or f"{rule.resource}.*" in principal.permissions:
+        return True
+    granted = [ROLES.get(role, {}) for role in principal.roles]
+    return any(
+        actions.get(resource, frozenset()) & {"*", rule.action}
+        for actions in granted
+        for resource in ("*", rule.resource)
+    )
+
+
 def allow(principal: Principal, rule: Rule) -> None:
-    """Let a principal pass, or not: what no role and no permission grants is refused.
+    """Let a principal pass, or not.
 
     Raises:
         Forbidden: nothing grants it.
     """
-    if str(rule) in principal.permissions or f"{rule.resource}.*" in principal.permissions:
-        return
-    for role in principal.roles:
-        granted = ROLES.get(role, {})
-        for resource in ("*", rule.resource):
-            if granted.get(resource, frozenset()) & {"*", rule.action}:
-                return
-    raise Forbidden
+    if not permitted(principal, rule):
+        raise Forbidden

@@ -1,0 +1,35 @@
+"""Where a thread rests: what a step that ends or moves a run leaves on its row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...checkpoints.database import jsonb
+from ..domain import LeftBy, ThreadStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Where a thread rests."""
+
+    status: ThreadStatus
+    values: str | None = None
+    """JSON text that jsonb can hold; None keeps the values that are there."""
+    interrupts: Mapping[str, Any]
+    error: Any
+    exact: bytes | None
+    left_by: LeftBy | None = None
+    """Whose run left it there; None when nobody answers for it."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Parameters of the statements that settle a thread."""
+        return {
+            "settled_status": self.status,
+            "values": self.values,
+            "interrupts": jsonb(dict(self.interrupts)),
+            "thread_error": None if self.error is None else jsonb(self.error),
+            "exact": self.exact,
+            "left_by": None if self.left_by is None else jsonb(self.left_by.to_row()),
+        }
