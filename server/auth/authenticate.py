@@ -35,24 +35,24 @@ class Authenticator:
         return frozenset(known or {ANONYMOUS.tenant})
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """Find who sent the headers. An empty credential counts as none.
+        """Find who sent the headers. An empty credential counts as none; the first known one counts.
 
         Raises:
             Unauthenticated: keys are required, and none or a wrong one was given.
         """
         if not self._principals:
             return ANONYMOUS
-        credential = _credential(headers)
-        if not credential:
+        credentials = _credentials(headers)
+        if not credentials:
             raise Unauthenticated("an API key is required; send it as `x-api-key` or `Authorization: Bearer`")
-        principal = self._principals.get(hashlib.sha256(credential.encode()).digest())
-        if principal is None:
-            raise Unauthenticated("the API key is not valid")
-        return principal
+        for credential in credentials:
+            if principal := self._principals.get(hashlib.sha256(credential.encode()).digest()):
+                return principal
+        raise Unauthenticated("the API key is not valid")
 
 
-def _credential(headers: Mapping[str, str]) -> str:
-    if key := headers.get("x-api-key", "").strip():
-        return key
+def _credentials(headers: Mapping[str, str]) -> list[str]:
+    """What may be one of our keys, `x-api-key` first: the SDK sends a key of LangSmith's there unasked."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    given = (headers.get("x-api-key", ""), token if scheme.lower() == "bearer" else "")
+    return [credential for one in given if (credential := one.strip())]

@@ -34,6 +34,9 @@ def test_without_keys_everybody_is_the_one_administrator() -> None:
         {"authorization": "Bearer one"},
         {"authorization": "bearer  one "},
         {"x-api-key": "", "authorization": "Bearer one"},
+        {"x-api-key": "of-another-service", "authorization": "Bearer one"},
+        {"x-api-key": "one", "authorization": "Bearer of-another-service"},
+        {"x-api-key": "one", "authorization": "Bearer two"},
     ],
 )
 def test_a_key_is_taken_from_either_header(headers: dict[str, str]) -> None:
