@@ -25,7 +25,8 @@ FLAGS = {
 
 
 @router.get("/ok")
-@router.get("/", include_in_schema=False)
+@router.head("/ok", include_in_schema=False)
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def ok(request: Request, check_db: Annotated[bool, Query()] = False) -> Response:
     """Whether the server is alive and, if asked, reaches its database."""
     if check_db:
