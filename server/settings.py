@@ -110,6 +110,8 @@ class HttpSettings(Section):
     """A reader that takes nothing for this long is disconnected; it can resume."""
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     """Largest request body."""
+    max_plain_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """Largest request body without values of a graph: no input, no state, no item of the store."""
     cors: CorsSettings = CorsSettings()
     """Cross-origin requests."""
     disable_assistants: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from uuid import uuid4
 
@@ -20,12 +21,15 @@ from .schemas import (
     AssistantCreate,
     AssistantPatch,
     AssistantSearch,
+    Text,
     VersionChoice,
     VersionSearch,
 )
 from .shapes import assistant_shape, json_response, nothing, page_response, selected, version_shape
 
 router = APIRouter(prefix="/assistants", tags=["assistants"])
+
+_DEPTH = re.compile(r"[1-9][0-9]?|100")
 
 MayRead = Annotated[Caller, may("assistants", "read")]
 MaySearch = Annotated[Caller, may("assistants", "search")]
@@ -145,7 +149,7 @@ async def choose_version(
 
 @router.get("/{assistant_or_graph}/graph")
 async def draw_graph(
-    caller: MayRead, assistant_or_graph: str, xray: Annotated[str, Query()] = "false"
+    caller: MayRead, assistant_or_graph: Text, xray: Annotated[Text, Query()] = "false"
 ) -> Response:
     """Nodes and edges of the assistant's graph; with `xray` those of its sub-graphs too."""
     drawing = await introspection.draw(
@@ -155,7 +159,7 @@ async def draw_graph(
 
 
 @router.get("/{assistant_or_graph}/schemas")
-async def graph_schemas(caller: MayRead, assistant_or_graph: str) -> Response:
+async def graph_schemas(caller: MayRead, assistant_or_graph: Text) -> Response:
     """JSON Schemas of what the assistant's graph takes, holds and returns."""
     return json_response(await introspection.schemas(caller.resources, caller.principal, assistant_or_graph))
 
@@ -164,8 +168,8 @@ async def graph_schemas(caller: MayRead, assistant_or_graph: str) -> Response:
 @router.get("/{assistant_or_graph}/subgraphs/{namespace}")
 async def list_subgraphs(
     caller: MayRead,
-    assistant_or_graph: str,
-    namespace: str | None = None,
+    assistant_or_graph: Text,
+    namespace: Text | None = None,
     recurse: Annotated[bool, Query()] = False,
 ) -> Response:
     """Schemas of the sub-graphs, by namespace."""
@@ -181,7 +185,7 @@ def _depth(xray: str) -> bool | int:
             return True
         case "false" | "":
             return False
-        case digits if digits.isdigit() and 1 <= int(digits) <= 100:
+        case digits if _DEPTH.fullmatch(digits):
             return int(digits)
         case _:
-            raise Invalid(f"xray: must be true, false or a number from 1, not {xray!r}")
+            raise Invalid(f"xray: must be true, false or a number from 1 to 100, not {xray!r}")

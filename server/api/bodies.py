@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,13 +15,24 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import Invalid, TooLarge
+from ..settings import HttpSettings
 from .problems import first_fault
 from .schemas import Body
 
 MAX_DEPTH = 128
 """Deepest nesting of a body; more could be read, but not written again by every encoder on the way."""
 
+MAX_CONTAINERS = 100_000
+"""Most objects and lists of a body: each takes three bytes to send, and a microsecond or more to read."""
+
+_LARGE = 256 * 1024
+"""Bytes above which a body is read in a thread, so that the requests of others go on."""
+
 _UNREADABLE = "Invalid JSON in request body"
+_OPENING = re.compile(rb'(?:[^"\[{]++|"(?:[^"\\]++|\\.)*+")*+[\[{]', re.DOTALL)
+"""All up to the next opening bracket that is not inside a text."""
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_LONGEST_INTEGER = len(str(-(2**63)))
 
 
 def body(model: type[Body]) -> Any:
@@ -44,14 +57,23 @@ class Reader:
 
     async def __call__(self, request: Request) -> Any:
         """The body of a request, as its model."""
-        value = parse(await _read(request, request.app.state.settings.http.max_body_bytes))
+        text = await _read(request, self._max_bytes(request.app.state.settings.http))
+        large = len(text) > _LARGE
+        read = await asyncio.to_thread(self._read, text) if large else self._read(text)
+        _report_unheeded(request, read if self.many else [read])
+        return read
+
+    def _max_bytes(self, http: HttpSettings) -> int:
+        plain = min(http.max_plain_body_bytes, http.max_body_bytes)
+        return http.max_body_bytes if self.model.holds_values else plain
+
+    def _read(self, text: bytes) -> Any:
         try:
-            read = self._adapter.validate_python(value)
+            read = self._adapter.validate_python(parse(text))
         except ValidationError as error:
             raise first_fault(error) from error
         if read == []:
             raise Invalid("the list is empty; give at least one")
-        _report_unheeded(request, read if self.many else [read])
         return read
 
 
@@ -63,7 +85,7 @@ def reader_of(route: APIRoute) -> Reader | None:
 
 async def _read(request: Request, max_bytes: int) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
+    if _LENGTH.fullmatch(declared) and int(declared) > max_bytes:
         raise TooLarge(f"the request body may have {max_bytes} bytes, this one has {declared}")
     parts = bytearray()
     async for part in request.stream():
@@ -77,22 +99,34 @@ def parse(text: bytes) -> Any:
     """Read JSON. A lone surrogate, which JavaScript writes when it cuts a string, is let through.
 
     Raises:
-        Invalid: it is not JSON, or nested too deeply.
+        Invalid: it is not JSON, nested too deeply, or of too many parts.
     """
+    openings = text.count(b"[") + text.count(b"{")
+    if openings > MAX_CONTAINERS and _has_more_containers(text, MAX_CONTAINERS):
+        raise Invalid(f"the request body has more than {MAX_CONTAINERS} objects and lists")
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         value = _parse_leniently(text, error)
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+    if openings > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise Invalid(f"the request body is nested more than {MAX_DEPTH} levels deep")
     return value
+
+
+def _has_more_containers(text: bytes, limit: int) -> bool:
+    found = _OPENING.match(text)
+    for _ in range(limit):
+        if found is None:
+            return False
+        found = _OPENING.match(text, found.end())
+    return found is not None
 
 
 def _parse_leniently(text: bytes, error: orjson.JSONDecodeError) -> Any:
     if b"\\u" not in text:
         raise Invalid(_UNREADABLE) from error
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer)
     except (ValueError, RecursionError) as again:
         raise Invalid(_UNREADABLE) from again
 
@@ -106,6 +140,13 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is too large a number")
     return number
+
+
+def _integer(text: str) -> int | float:
+    """As orjson reads it: what 64 bits do not hold is a float."""
+    if len(text) <= _LONGEST_INTEGER and -(2**63) <= (number := int(text)) < 2**64:
+        return number
+    return _finite(text)
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

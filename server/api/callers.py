@@ -40,6 +40,14 @@ class Caller:
         """What stands before every path."""
         return self.resources.settings.http.mount_prefix
 
+    def must(self, resource: Resource, action: Action) -> None:
+        """Let the caller go on to what its route does only when asked.
+
+        Raises:
+            Forbidden: nothing grants it.
+        """
+        allow(self.principal, Rule(resource, action))
+
 
 class Guard:
     """Authenticates a request and holds it against the rule of its route."""

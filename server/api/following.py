@@ -51,7 +51,12 @@ def wait_for(caller: Caller, run: Run, *, cancel_on_leave: bool) -> Response:
 
 
 async def join(caller: Caller, *, thread_id: UUID, run_id: UUID, cancel_on_leave: bool) -> Response:
-    """What an existing run comes to; a run that does not exist is an error inside the answer."""
+    """What an existing run comes to; a run that does not exist is an error inside the answer.
+
+    Raises:
+        Forbidden: the caller may read runs, but not stop them by leaving.
+    """
+    _allow_leaving(caller, cancel_on_leave)
     run = await _find(caller, thread_id, run_id)
     if run is not None:
         return wait_for(caller, run, cancel_on_leave=cancel_on_leave)
@@ -75,7 +80,11 @@ async def join_stream(
     """The stream of an existing run, from where the client stands.
 
     Without `last_event_id` that is the present; an id that is none of ours shows nothing.
+
+    Raises:
+        Forbidden: the caller may read runs, but not stop them by leaving.
     """
+    _allow_leaving(caller, cancel_on_leave)
     place = place_of(thread_id, run_id)
     run = await _find(caller, thread_id, run_id)
     if run is None:
@@ -111,6 +120,12 @@ async def _standing(caller: Caller, run: Run, last_event_id: str | None) -> Curs
         thread = await threads.get(connection, tenant_id=caller.tenant_id, thread_id=run.thread_id)
     # Without a thread the run has ended, and its whole log is in the past.
     return Cursor(thread.last_seq) if thread else None
+
+
+def _allow_leaving(caller: Caller, cancel_on_leave: bool) -> None:
+    """Ask for the right to cancel before the answer begins: afterwards nobody could be refused."""
+    if cancel_on_leave:
+        caller.must("threads", "update")
 
 
 def _on_leave(caller: Caller, run: Run, wanted: bool) -> OnLeave | None:

@@ -56,6 +56,7 @@ class RunConfig(Body):
 class RunCreate(Body):
     """A run to create."""
 
+    holds_values: ClassVar[bool] = True
     without_effect: ClassVar[frozenset[str]] = frozenset(
         {"feedback_keys", "langsmith_tracer", "strict_resume"}
     )

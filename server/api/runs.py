@@ -14,6 +14,7 @@ from .callers import Caller, RunId, ThreadId, may
 from .following import join, place_of, start, stream_from_start, wait_for
 from .held import place_headers
 from .run_schemas import RunCreate
+from .schemas import Text
 from .shapes import json_response, nothing, run_shape, selected
 
 router = APIRouter(prefix="/threads/{thread_id}/runs", tags=["runs"])
@@ -22,7 +23,10 @@ MayRun = Annotated[Caller, may("threads", "create_run")]
 MayRead = Annotated[Caller, may("threads", "read")]
 Wanted = Annotated[RunCreate, body(RunCreate)]
 IdempotencyKey = Annotated[
-    str | None, Header(max_length=255, description="The same key and body give the same run again.")
+    Text | None, Header(max_length=255, description="The same key and body give the same run again.")
+]
+CancelOnDisconnect = Annotated[
+    bool, Query(description="Stop the run when the reader leaves; asks for the right `threads.update` too.")
 ]
 RunField = Literal[
     "run_id",
@@ -112,7 +116,7 @@ async def join_run(
     caller: MayRead,
     thread_id: ThreadId,
     run_id: RunId,
-    cancel_on_disconnect: Annotated[bool, Query()] = False,
+    cancel_on_disconnect: CancelOnDisconnect = False,
 ) -> Response:
     """Wait for the values of a run."""
     return await join(caller, thread_id=thread_id, run_id=run_id, cancel_on_leave=cancel_on_disconnect)
@@ -125,7 +129,7 @@ async def cancel_run(
     run_id: RunId,
     wait: Annotated[bool, Query()] = False,
     action: Annotated[CancelAction, Query()] = "interrupt",
-    reason: Annotated[str | None, Query(max_length=1000)] = None,
+    reason: Annotated[Text | None, Query(max_length=1000)] = None,
 ) -> Response:
     """Stop a run. It has stopped when the answer comes; without `wait` the answer has no body."""
     await cancel.cancel(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
+import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ..domain import ThreadStatus
@@ -26,6 +27,9 @@ class Body(BaseModel):
 
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Fields that are taken but say something only to services that Interlock does not call."""
+
+    holds_values: ClassVar[bool] = False
+    """Whether input, state or items of the store are inside, which may be large."""
 
     def unheeded(self) -> Iterator[str]:
         """Names of given fields that change nothing."""
@@ -57,6 +61,8 @@ def refuse_unstorable(value: Any) -> Any:
     Raises:
         ValueError: some text in it holds a NUL character or half of a surrogate pair.
     """
+    if _is_ordinary(value):
+        return value
     if any("\x00" in text for text in _texts(value)):
         raise ValueError("text must not hold the NUL character")
     return whole(value)
@@ -68,10 +74,20 @@ def whole(value: Any) -> Any:
     Raises:
         ValueError: some text in it holds half of a surrogate pair.
     """
+    if _is_ordinary(value):
+        return value
     for text in _texts(value):
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError("text must not hold half of a surrogate pair")
     return value
+
+
+def _is_ordinary(value: Any) -> bool:
+    """Whether nothing odd can be in it, so that it need not be walked: orjson is a hundred times as fast."""
+    try:
+        return b"\\u0000" not in orjson.dumps(value)
+    except TypeError:
+        return False
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -90,6 +106,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 Text = Annotated[str, AfterValidator(refuse_unstorable)]
+"""Text of a client, in a body as in a parameter: a bare `str` would bear a NUL into a statement."""
 Identifier = Annotated[Text, Field(min_length=1, max_length=255)]
 Name = Annotated[Text, Field(min_length=1, max_length=100_000)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(refuse_unstorable)]
@@ -235,6 +252,8 @@ class Superstep(Body):
 class ThreadCreate(Body):
     """A new thread, with the state it begins with."""
 
+    holds_values: ClassVar[bool] = True
+
     thread_id: UUID | None = None
     metadata: ThreadMetadata = Field(default_factory=dict)
     if_exists: Literal["raise", "do_nothing"] = "raise"
@@ -268,7 +287,7 @@ class ThreadSearch(ThreadCount):
     sort_by: ThreadOrder | None = None
     sort_order: SortOrder | None = None
     select: list[ThreadField] | None = None
-    extract: dict[str, str] | None = None
+    extract: dict[Text, Text] | None = None
     """Alias → path below `values`, `metadata`, `config` or `interrupts`: `values.messages[-1].content`."""
 
 
@@ -330,6 +349,8 @@ class StateRead(Body):
 
 class StateWrite(Body):
     """What to write into a thread, and as which node."""
+
+    holds_values: ClassVar[bool] = True
 
     values: Any = None
     as_node: Text | None = None

@@ -13,13 +13,13 @@ from ..runs import state
 from ..runs.state import Place, Update
 from .bodies import body
 from .callers import Caller, ThreadId, may
-from .schemas import HistorySearch, Limit, StateRead, StateWrite
+from .schemas import HistorySearch, Limit, StateRead, StateWrite, Text
 from .shapes import selected
 
 router = APIRouter(prefix="/threads/{thread_id}", tags=["threads"])
 
 MayRead = Annotated[Caller, may("threads", "read")]
-Select = Annotated[list[str] | None, Query(description="Fields of the state that are wanted.")]
+Select = Annotated[list[Text] | None, Query(description="Fields of the state that are wanted.")]
 
 
 @router.get("/state")
@@ -37,7 +37,7 @@ async def get_state(
 async def get_state_at(
     caller: MayRead,
     thread_id: ThreadId,
-    checkpoint_id: str,
+    checkpoint_id: Text,
     subgraphs: Annotated[bool, Query()] = False,
     select: Select = None,
 ) -> Response:
@@ -83,7 +83,7 @@ async def get_history(
     caller: MayRead,
     thread_id: ThreadId,
     limit: Annotated[Limit, Query()] = 1,
-    before: Annotated[str | None, Query()] = None,
+    before: Annotated[Text | None, Query()] = None,
 ) -> Response:
     """States of a thread, newest first."""
     states = state.history(

@@ -12,6 +12,7 @@ from ...checkpoints.store import PostgresStore, conditions_of
 from ..errors import BadRequest, Invalid
 from .bodies import body
 from .callers import Caller, may
+from .schemas import Text
 from .shapes import JsonObject, json_response, nothing
 from .store_schemas import ItemKey, ItemPut, ItemSearch, NamespaceSearch, named_namespace
 
@@ -34,8 +35,8 @@ async def put_item(
 @router.get("/items")
 async def get_item(
     caller: Annotated[Caller, may("store", "read")],
-    key: Annotated[str, Query()] = "",
-    namespace: Annotated[str, Query(description="Labels joined by dots.")] = "",
+    key: Annotated[Text, Query()] = "",
+    namespace: Annotated[Text, Query(description="Labels joined by dots.")] = "",
     refresh_ttl: Annotated[bool | None, Query()] = None,
 ) -> Response:
     """One item, or null."""

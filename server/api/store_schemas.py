@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -47,6 +47,8 @@ class ItemKey(Body):
 
 class ItemPut(ItemKey):
     """An item to store."""
+
+    holds_values: ClassVar[bool] = True
 
     value: Annotated[dict[str, Any], AfterValidator(whole)]
     index: Literal[False] | list[Text] | None = None

@@ -12,15 +12,17 @@ from ..wire.thread_stream import ThreadMode, starting_point, thread_frames
 from .callers import Caller, RunId, ThreadId, may
 from .following import join_stream, nothing_more
 from .held import event_stream
+from .runs import CancelOnDisconnect
+from .schemas import Text
 
 router = APIRouter(tags=["streams"])
 
 MayRead = Annotated[Caller, may("threads", "read")]
 LastEventId = Annotated[
-    str | None, Header(max_length=255, description="Where the reader stands; `-1` for the whole run.")
+    Text | None, Header(max_length=255, description="Where the reader stands; `-1` for the whole run.")
 ]
 Modes = Annotated[
-    list[str] | None, Query(description="Only these of the run's modes; a mode it has not shows nothing.")
+    list[Text] | None, Query(description="Only these of the run's modes; a mode it has not shows nothing.")
 ]
 
 
@@ -30,7 +32,7 @@ async def join_run_stream(
     thread_id: ThreadId,
     run_id: RunId,
     stream_mode: Modes = None,
-    cancel_on_disconnect: Annotated[bool, Query()] = False,
+    cancel_on_disconnect: CancelOnDisconnect = False,
     last_event_id: LastEventId = None,
 ) -> Response:
     """Follow a run from where the reader stands."""
@@ -49,7 +51,7 @@ async def join_stateless_stream(
     caller: MayRead,
     run_id: RunId,
     stream_mode: Modes = None,
-    cancel_on_disconnect: Annotated[bool, Query()] = False,
+    cancel_on_disconnect: CancelOnDisconnect = False,
     last_event_id: LastEventId = None,
 ) -> Response:
     """Follow a run whose thread the reader does not know."""

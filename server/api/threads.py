@@ -14,7 +14,7 @@ from ..runs import threads
 from .bodies import body
 from .callers import Caller, ThreadId, may
 from .extract import extracted, paths
-from .schemas import ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
+from .schemas import Text, ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
 from .shapes import json_response, nothing, page_response, selected, thread_shape
 
 router = APIRouter(prefix="/threads", tags=["threads"])
@@ -91,7 +91,7 @@ async def change_thread(
     caller: Annotated[Caller, may("threads", "update")],
     thread_id: ThreadId,
     wanted: Annotated[ThreadPatch, body(ThreadPatch)],
-    prefer: Annotated[str, Header()] = "",
+    prefer: Annotated[Text, Header()] = "",
 ) -> Response:
     """Merge into a thread's metadata."""
     changed = await threads.merge_metadata(

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from interlock.checkpoints.database import Database
 from interlock.server.api.callers import Guard
-from interlock.server.api.openapi import PROBLEM, served_routes
+from interlock.server.api.openapi import served_routes
 from interlock.server.records import reviews
 from interlock.tools.policy.review import ReviewRequest
 
@@ -67,6 +67,29 @@ async def test_a_role_that_may_only_look_cannot_change_anything(serve_api: Serve
         ]:
             answer = await http.request(method, path, json={})
             assert (answer.status_code, answer.json()["detail"]) == (403, "Forbidden"), path
+
+
+async def test_a_key_of_another_service_hides_no_valid_token(serve_api: ServeApi) -> None:
+    """The SDK sends what the environment has as `x-api-key`, beside the headers it is told to send."""
+    async with serve_api(auth={"api_keys": [api_key("one", "acme")]}) as http:
+        headers = {"x-api-key": "lsv2_of_another_service", "authorization": "Bearer one"}
+        assert (await http.post("/threads", json={}, headers=headers)).status_code == 200
+        headers["authorization"] = "Bearer two"
+        assert (await http.post("/threads", json={}, headers=headers)).status_code == 401
+
+
+async def test_who_may_only_read_a_run_cannot_stop_it_by_leaving(serve_api: ServeApi) -> None:
+    keys = [api_key("own", "acme"), api_key("look", "acme", "viewer")]
+    async with serve_api(auth={"api_keys": keys}) as http:
+        run = {"assistant_id": "chat", "input": {}}
+        made = (await http.post("/runs", json=run, headers={"x-api-key": "own"})).json()
+        path = f"/threads/{made['thread_id']}/runs/{made['run_id']}"
+        http.headers["x-api-key"] = "look"
+        for join in (f"{path}/join", f"{path}/stream", f"/runs/{made['run_id']}/stream"):
+            asking = http.get(join, params={"cancel_on_disconnect": "1"})
+            answer = await asyncio.wait_for(asking, 5)
+            assert (answer.status_code, answer.json()["detail"]) == (403, "Forbidden"), join
+        assert (await http.get(path)).json()["status"] == "pending"
 
 
 async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: ServeApi) -> None:
@@ -129,59 +152,6 @@ async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: Serv
         http.headers["x-api-key"] = "one"
         assert (await http.get(f"/threads/{thread}")).json()["metadata"].get("seen") is None
         assert (await http.get(f"/threads/{thread}/runs/{run}")).json()["status"] == "pending"
-
-
-HOSTILE = [
-    b"",
-    b"{",
-    b"null",
-    b"[]",
-    b'"text"',
-    b"1e999",
-    b"\xff\xfe",
-    b"[" * 100_000,
-    b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
-    b'{"metadata": {"a": "\\u0000"}}',
-    b'{"metadata": {"\\u0000": 1}}',
-    b'{"metadata": {"a": "\\ud800"}}',
-    b'{"metadata": "text"}',
-    b'{"metadata": [], "limit": "x", "values": 3, "graph_id": 5, "assistant_id": {}}',
-    b'{"thread_id": "not-a-uuid", "assistant_id": "\\u0000", "graph_id": "\\ud83d"}',
-    b'{"limit": 99999999999999999999999999, "offset": -1}',
-    b'{"offset": 99999999999999999999999999}',
-    b'{"assistant_id": "chat", "config": {"recursion_limit": "x"}}',
-    b'{"assistant_id": "chat", "after_seconds": 1e308}',
-    b'{"assistant_id": "chat", "after_seconds": -1}',
-    b'{"assistant_id": "chat", "input": ' + b"[" * 140 + b"]" * 140 + b"}",
-    b'{"namespace": [1], "key": 2, "value": 3}',
-    b'{"namespace": ["a"], "key": "k", "value": {"a": "\\ud800"}}',
-    b'{"namespace": ["a"], "key": "k", "value": {"a": "\\u0000"}, "filter": {"a": "\\u0000"}}',
-    b'{"assistant_id": "chat", "input": {"a": "\\ud800\\u0000"}, "context": {"a": "\\ud800"}}',
-    b'{"assistant_id": "chat", "config": {"tags": ["\\u0000"]}}',
-    b'{"assistant_id": "chat", "config": {"budget": {"steps": "many"}}}',
-    b'{"assistant_id": "chat", "config": {"budget": {"steps": -1, "nope": 1}}}',
-    b'{"assistant_id": "chat", "checkpoint": {"checkpoint_id": "\\u0000"}}',
-    b'{"assistant_id": "chat", "checkpoint_id": "x", "command": {"goto": {"node": 5}}}',
-    b'{"values": {"a": "\\ud800"}, "as_node": "__end__", "checkpoint_id": "nope"}',
-    b'{"before": "nope", "limit": 5, "checkpoint": {"checkpoint_ns": "a|b:c"}}',
-    b'{"version": 0}',
-    b'{"version": 99999999999}',
-]
-
-
-async def test_no_hostile_body_is_answered_with_a_fault_of_ours(working_http: httpx.AsyncClient) -> None:
-    http = working_http
-    thread = (await http.post("/threads", json={"metadata": {"graph_id": "abc"}})).json()["thread_id"]
-    for route in routes(http):
-        for method in (route.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}:
-            path = filled(route.path.replace("{thread_id}", thread))
-            for body in HOSTILE:
-                answer = await http.request(method, path, content=body)
-                assert answer.status_code < 500, (method, path, body[:80], answer.text)
-                if answer.status_code >= 400:
-                    problem = answer.json()
-                    assert problem.keys() == set(PROBLEM["required"]), (path, body[:80])
-                    assert isinstance(problem["detail"], str)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"NaN"])
@@ -350,6 +320,7 @@ async def test_the_server_tells_about_itself(http: httpx.AsyncClient) -> None:
     alive = {"ok": True, "services": {}}
     for path in ("/ok", "/", "/ok?check_db=1", "/ok?check_db=false"):
         assert (await http.get(path)).json() == alive
+        assert (await http.head(path)).status_code == 200
     assert (await http.get("/ok?check_db=maybe")).status_code == 422
     info = (await http.get("/info")).json()
     assert info["flags"]["assistants"] is True

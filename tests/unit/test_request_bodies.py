@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from interlock.server.api.bodies import MAX_DEPTH, parse
+from interlock.server.api.bodies import MAX_CONTAINERS, MAX_DEPTH, parse
 from interlock.server.api.run_schemas import CancelMany, RunCreate
 from interlock.server.api.schemas import HistorySearch, StateWrite, ThreadCreate, ThreadSearch
 from interlock.server.errors import Invalid
@@ -40,6 +41,27 @@ def test_nesting_has_a_limit_whatever_the_depth(opening: bytes, closing: bytes) 
 
 def test_many_shallow_brackets_are_no_depth() -> None:
     assert len(parse(b"[" + b",".join([b"[{}]"] * 10_000) + b"]")) == 10_000
+
+
+@pytest.mark.parametrize("one", [b"[]", b'{"a":"\\\\"}', b'["\\"",1]'])
+def test_objects_and_lists_are_limited_and_those_inside_a_text_are_none(one: bytes) -> None:
+    def listed(number: int) -> bytes:
+        return b"[" + b",".join([one] * number) + b"]"
+
+    assert len(parse(listed(MAX_CONTAINERS - 1))) == MAX_CONTAINERS - 1
+    with pytest.raises(Invalid, match="more than 100000 objects and lists"):
+        parse(listed(MAX_CONTAINERS))
+    text = '\\"[{' * MAX_CONTAINERS
+    assert parse(orjson.dumps({"a": text})) == {"a": text}
+
+
+@pytest.mark.parametrize(
+    "digits", ["-1", str(2**64 - 1), str(2**64), str(-(2**63)), str(-(2**63) - 1), "9" * 30]
+)
+def test_an_integer_is_read_alike_beside_half_of_a_surrogate_pair(digits: str) -> None:
+    strict, lenient = parse(b"[%b]" % digits.encode()), parse(b'[%b,"\\ud800"]' % digits.encode())
+    assert strict == lenient[:1]
+    assert type(strict[0]) is type(lenient[0])
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(), st.lists))
