@@ -128,6 +128,7 @@ def _question(
         kind=kind,
         tool=call.spec.name,
         tool_version=call.spec.version,
+        definition_hash=call.spec.definition_hash,
         tool_call_id=request.stored_id,
         checkpoint_ns=request.checkpoint_ns,
         arguments=call.canonical.text,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from .context import RunScope
 from .ledger import CallKey
 from .policy.cedar import Policies, UnknownTools
 from .policy.permissions import Principal
+from .policy.review import Review
 from .registry import Registry
 from .spec import ToolSpec
 
@@ -57,7 +58,7 @@ class CallRequest:
     arguments: dict[str, Any]
     tool_call_id: str
     checkpoint_ns: str
-    store: BaseStore | None
+    store: BaseStore | None = None
     offered: tuple[str, ...] = ()
     """Names of the tools that the graph has, for a model that names another one."""
     can_wait: bool = True
@@ -150,6 +151,15 @@ class CheckedCall:
                 "review", "a person has to agree, and an agent on a thread of its own cannot wait for one"
             )
 
+    def key_after(self, review: Review) -> CallKey:
+        """The key of the call as a person let it be made, perhaps with other arguments.
+
+        Raises:
+            Refused: what that person wrote is not JSON.
+        """
+        changed = (review.answer or {}).get("arguments")
+        return self.key if changed is None else replace(self.key, arguments_hash=_canonical(changed).hash)
+
     @property
     def key(self) -> CallKey:
         """What makes it the same call when the step runs again."""
@@ -189,10 +199,7 @@ class Checks:
             offered = f"; there are {', '.join(request.offered)}" if request.offered else ""
             raise Refused("resolve", f"there is no tool named {request.name!r}{offered}")
         spec = passage.spec = self._registry.spec_of(request.tool)
-        try:
-            found = passage.canonical = canonical(request.arguments)
-        except NotJson as error:
-            raise Refused("canonicalise", f"the arguments are not JSON: {error}") from error
+        found = passage.canonical = _canonical(request.arguments)
         if spec.schema is not None and (problem := spec.schema.problem(request.arguments)):
             raise Refused("schema", f"the arguments do not fit: {problem}")
         # A field that the server fills in is not in the schema, so a closed schema refuses it above.
@@ -219,3 +226,10 @@ class Checks:
             canonical=found,
             needs_review=not unreviewed.allowed,
         )
+
+
+def _canonical(arguments: dict[str, Any]) -> Canonical:
+    try:
+        return canonical(arguments)
+    except NotJson as error:
+        raise Refused("canonicalise", f"the arguments are not JSON: {error}") from error

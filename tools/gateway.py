@@ -149,12 +149,7 @@ class Gateway:
     ) -> Attempt:
         """The audit row of a tool that was seen outside the gateway; for `record`."""
         request = CallRequest(
-            name=name,
-            tool=None,
-            arguments={"input": arguments},
-            tool_call_id=tool_call_id,
-            checkpoint_ns="",
-            store=None,
+            name=name, tool=None, arguments={"input": arguments}, tool_call_id=tool_call_id, checkpoint_ns=""
         )
         passage = self._checks.begin(request, principal=caller.principal, run=caller.run)
         return passage.attempt(
@@ -175,7 +170,7 @@ class Gateway:
         async with self._database.transaction() as connection:
             # A stored question comes before today's policy: its answer holds even if the policy, asked
             # again, would no longer want one.
-            review = await self._reviews.find(connection, question)
+            question, review = await self._asked(connection, question, call)
             if review is not None and review.status != "superseded":
                 return await self._follow(connection, review, call, caller)
             if not call.needs_review:
@@ -185,7 +180,8 @@ class Gateway:
                 return await self._replay(connection, call, entry)
         call.see_that_it_can_wait()
         # Between the transactions: a dry run may take its time.
-        question = replace(question, dry_run=await self._dry_run(call, caller))
+        with self._inside(call, caller):
+            question = replace(question, dry_run=await foreseen(call, deadline_s=self._deadline(call)))
         async with self._database.transaction() as connection:
             await self._ledger.hold_fence(connection, call.key)
             review, new = await self._reviews.ask(connection, question)
@@ -195,6 +191,19 @@ class Gateway:
                     call.passage.attempt(stage="review", outcome="waiting", review_id=review.review_id),
                 )
         return _Waiting(review)
+
+    async def _asked(
+        self, connection: Connection, question: ReviewRequest, call: CheckedCall
+    ) -> tuple[ReviewRequest, Review | None]:
+        """The stored question. A yes to another definition of the tool counts only for what it led to."""
+        review = await self._reviews.find(connection, question)
+        if review is None or not review.is_outdated(question):
+            return question, review
+        made = await self._ledger.look(connection, call.key_after(review))
+        if made is not None and made.state == "succeeded":
+            return question, review
+        question = replace(question, redefined=True)
+        return question, await self._reviews.find(connection, question)
 
     async def _claim_unasked(
         self, call: CheckedCall, caller: Caller, question: ReviewRequest
@@ -246,7 +255,10 @@ class Gateway:
             return await self._replay(connection, call, entry)
         call.see_that_it_can_wait()
         # Cut off before: the effect may have happened, so a person says what became of it.
-        asked, new = await self._reviews.ask(connection, outcome_question(call, entry))
+        question = outcome_question(call, entry)
+        asked, new = await self._reviews.ask(connection, question)
+        if asked.is_outdated(question):
+            asked, new = await self._reviews.ask(connection, replace(question, redefined=True))
         if new:
             await self._ledger.cut_off(connection, call.key, entry)
             await audit.record(
@@ -278,10 +290,6 @@ class Gateway:
             ),
         )
         return _Answered(end.message)
-
-    async def _dry_run(self, call: CheckedCall, caller: Caller) -> bytes | None:
-        with self._inside(call, caller):
-            return await foreseen(call, deadline_s=self._deadline(call))
 
     async def _execute(self, claimed: _Claimed, caller: Caller, execute: Execute) -> ToolResult:
         call, started = claimed.call, time.monotonic()

@@ -15,6 +15,8 @@ CREATE TABLE interlock.reviews (
         CHECK (status IN ('pending', 'approved', 'edited', 'rejected', 'responded', 'superseded')),
     tool text NOT NULL,
     tool_version text NOT NULL,
+    -- Of the tool as it was declared when the question was asked; NULL for a budget.
+    definition_hash text,
     tool_call_id text NOT NULL,
     checkpoint_ns text NOT NULL,
     -- JSON text, RFC 8785: it may hold what jsonb cannot. For a budget: the amounts asked for.

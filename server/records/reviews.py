@@ -26,6 +26,7 @@ async def ask(connection: Connection, request: ReviewRequest) -> tuple[Review, b
         "kind": request.kind,
         "tool": request.tool,
         "tool_version": request.tool_version,
+        "definition_hash": request.definition_hash,
         "tool_call_id": request.tool_call_id,
         "checkpoint_ns": request.checkpoint_ns,
         "arguments": request.arguments,

@@ -1,16 +1,20 @@
 -- name: ask
 -- Stores a question once: no row comes back when a node that runs again asks it again. A question that
--- was closed since the thread went another way is open again when the thread comes back to it.
+-- was closed since the thread went another way is open again when the thread comes back to it, and asks
+-- about the tool, the policies and the run of now.
 INSERT INTO interlock.reviews AS r (
-    tenant_id, thread_id, review_id, run_id, kind, tool, tool_version, tool_call_id, checkpoint_ns, arguments,
-    arguments_hash, arguments_schema, description, allowed, dry_run, policy_version, requested_by
+    tenant_id, thread_id, review_id, run_id, kind, tool, tool_version, definition_hash, tool_call_id,
+    checkpoint_ns, arguments, arguments_hash, arguments_schema, description, allowed, dry_run, policy_version, requested_by
 ) VALUES (
     %(tenant_id)s, %(thread_id)s, %(review_id)s, %(run_id)s, %(kind)s, %(tool)s, %(tool_version)s,
-    %(tool_call_id)s, %(checkpoint_ns)s, %(arguments)s, %(arguments_hash)s, %(arguments_schema)s,
+    %(definition_hash)s, %(tool_call_id)s, %(checkpoint_ns)s, %(arguments)s, %(arguments_hash)s, %(arguments_schema)s,
     %(description)s, %(allowed)s, %(dry_run)s, %(policy_version)s, %(requested_by)s
 )
 ON CONFLICT (tenant_id, thread_id, review_id) DO UPDATE
-SET status = 'pending', decided_at = NULL, run_id = excluded.run_id, dry_run = excluded.dry_run
+SET status = 'pending', decided_at = NULL, run_id = excluded.run_id, dry_run = excluded.dry_run,
+    tool_version = excluded.tool_version, definition_hash = excluded.definition_hash,
+    arguments_schema = excluded.arguments_schema, description = excluded.description,
+    allowed = excluded.allowed, policy_version = excluded.policy_version, requested_by = excluded.requested_by
 WHERE r.status = 'superseded'
 RETURNING *;
 

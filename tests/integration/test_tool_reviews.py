@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langgraph.prebuilt import ToolNode
+from langgraph.types import Command
 
 from interlock.checkpoints.database import Database
 from interlock.server.errors import Conflicting, Invalid
 from interlock.server.settings import ToolSettings
 from interlock.tools.builtin import BUILTIN, calculator, order_refund
+from interlock.tools.tool import tool as declared
 from interlock.tools.toolbox import Toolbox
 
-from .governed import APPROVE, ScriptedModel, governed, tool_graph
+from .governed import APPROVE, Governed, ScriptedModel, governed, tool_graph
 
 REFUND: dict[str, Any] = {
     "name": "order_refund",
@@ -279,3 +281,91 @@ async def test_deciding_a_graphs_own_interrupt_is_left_to_langgraph(database: Da
         [answer] = await thread.resume("because")
         assert answer.content == "user said because"
         assert ("ask_user", "execute", "waiting") in await thread.trail()
+
+
+def letters(version: str, sent: list[str], **facts: Any) -> Any:
+    """A graph that sends a letter and makes a refund, by a tool of that version."""
+
+    @declared(effect="external", risk="high", version=version, **facts)
+    async def send_letter(text: str) -> str:
+        """Send a letter."""
+        sent.append(f"{version}: {text}")
+        return "sent"
+
+    letter = {"name": "send_letter", "args": {"text": "hello"}}
+    return tool_graph(ToolNode([send_letter, order_refund]), [letter, REFUND])
+
+
+def redeploy(thread: Governed, graph: Any) -> None:
+    before = thread.graph
+    thread.graph = graph.copy(update={"checkpointer": before.checkpointer, "store": before.store})
+
+
+EDIT = {
+    "decisions": [{"type": "edit", "edited_action": {"name": "send_letter", "args": {"text": "goodbye"}}}]
+}
+
+
+@pytest.mark.parametrize(("decision", "text"), [(APPROVE, "hello"), (EDIT, "goodbye")])
+async def test_a_yes_to_a_tool_that_was_declared_otherwise_is_asked_for_again(
+    database: Database, decision: Any, text: str
+) -> None:
+    sent: list[str] = []
+    async with governed(database, letters("1", sent)) as thread:
+        await thread.ask()
+        first = next(w for w in thread.waiting if w["value"]["action_requests"][0]["name"] == "send_letter")
+        plan = await thread.answer({first["id"]: decision})
+        redeploy(thread, letters("2", sent))
+        await thread.run(Command(resume=plan.resume))
+        assert sent == []
+        again = next(w for w in thread.waiting if w["value"]["action_requests"][0]["name"] == "send_letter")
+        assert again["id"] != first["id"]
+        await thread.resume({again["id"]: decision})
+        assert sent == [f"2: {text}"]
+
+
+@pytest.mark.parametrize("decision", [APPROVE, EDIT])
+async def test_what_was_made_before_the_tool_was_declared_otherwise_is_not_asked_about_again(
+    database: Database, decision: Any
+) -> None:
+    sent: list[str] = []
+    async with governed(database, letters("1", sent)) as thread:
+        await thread.ask()
+        first = next(w for w in thread.waiting if w["value"]["action_requests"][0]["name"] == "send_letter")
+        await thread.resume({first["id"]: decision})
+        redeploy(thread, letters("2", sent))
+        [refund] = thread.waiting
+        letter, _ = await thread.resume({refund["id"]: APPROVE})
+        assert len(sent) == 1
+        assert letter.content.endswith("sent")
+
+
+async def test_a_no_holds_whatever_the_tool_becomes(database: Database) -> None:
+    sent: list[str] = []
+    async with governed(database, letters("1", sent)) as thread:
+        await thread.ask()
+        plan = await thread.answer({w["id"]: {"type": "reject"} for w in thread.waiting})
+        redeploy(thread, letters("2", sent))
+        letter, _ = await thread.run(Command(resume=plan.resume))
+        assert "rejected" in letter.content
+        assert sent == []
+
+
+async def test_a_question_that_is_asked_again_is_about_the_tool_of_now(database: Database) -> None:
+    async with governed(database, letters("1", [])) as thread:
+        await thread.ask()
+        await database.execute(
+            b"UPDATE interlock.reviews SET status = 'superseded', decided_at = now() "
+            b"WHERE tool = 'send_letter'"
+        )
+        redeploy(thread, letters("2", [], permissions={"letters:send"}))
+        await thread.run(None)
+        row = await database.fetch_one(
+            b"SELECT status, tool_version, definition_hash FROM interlock.reviews WHERE tool = 'send_letter'"
+        )
+        [send_letter, _] = thread.graph.nodes["tools"].bound.tools_by_name.values()
+        assert row == {
+            "status": "pending",
+            "tool_version": "2",
+            "definition_hash": send_letter.spec.definition_hash,
+        }

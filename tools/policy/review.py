@@ -55,10 +55,14 @@ class ReviewRequest:
     allowed: Sequence[DecisionType]
     policy_version: str
     requested_by: str
+    definition_hash: str | None = None
+    """Of the tool as it is declared; None for a budget."""
     dry_run: bytes | None = None
     """JSON of what the tool says it would do."""
     round: int = 0
     """Tells apart questions about the same call, such as a second cut-off of one execution."""
+    redefined: bool = False
+    """It was asked before, and the answer was about a tool declared otherwise."""
 
     @property
     def review_id(self) -> UUID:
@@ -72,6 +76,7 @@ class ReviewRequest:
             self.tool_call_id,
             self.arguments_hash,
             self.round,
+            *((self.definition_hash,) if self.redefined else ()),
         )
         return uuid5(_NAMESPACE, orjson.dumps(parts).decode())
 
@@ -88,6 +93,7 @@ class Review:
     status: ReviewStatus
     tool: str
     tool_version: str
+    definition_hash: str | None
     tool_call_id: str
     checkpoint_ns: str
     arguments: dict[str, Any]
@@ -122,6 +128,10 @@ class Review:
     def message(self) -> str | None:
         """What the person wrote when rejecting or responding."""
         return (self.answer or {}).get("message")
+
+    def is_outdated(self, request: ReviewRequest) -> bool:
+        """Whether a person said yes to the tool as it was declared then, and it is declared otherwise now."""
+        return self.status in ("approved", "edited") and self.definition_hash != request.definition_hash
 
     def payload(self) -> dict[str, Any]:
         """The interrupt's value: LangChain's review request, and our own facts under `review`."""
