@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict
+
 from ...checkpoints.database import Database
+from ...tools.policy.budget import Budget, BudgetInvalid
 from ..domain import Assistant
-from ..errors import BadRequest, Conflicting, NotFound
+from ..errors import BadRequest, Conflicting, Invalid, NotFound
 from ..records import assistants, threads
 from ..resources import Resources
 from .catalog import Catalog
 from .threads import delete_in
+
+_Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class _Config(TypedDict, total=False):
+    """What a run reads of a config; graphs may read more."""
+
+    tags: list[str] | None
+    recursion_limit: _Count | None
+    max_concurrency: _Count | None
+    configurable: dict[str, Any] | None
+    metadata: dict[str, Any] | None
+    budget: dict[str, Any] | None
+
+
+_CONFIG = TypeAdapter(_Config)
 
 
 class Tenants:
@@ -47,10 +68,12 @@ async def create(
 
     Raises:
         NotFound: no such graph.
+        Invalid: no run could use the config.
         BadRequest: `context` and `config.configurable` are both given.
         Conflicting: the id is taken.
     """
     require_graph(resources.catalog, content.graph_id)
+    _require_usable(content.config, content.context)
     content = content.changed(mirrored(content.config, content.context))
     async with resources.database.transaction() as connection:
         made = await assistants.insert(
@@ -70,12 +93,14 @@ async def change(
 
     Raises:
         NotFound: no such assistant, or no such graph.
+        Invalid: no run could use the config.
         BadRequest: `context` and `config.configurable` are both given.
     """
     changes = dict(changes)
     if "graph_id" in changes:
         require_graph(resources.catalog, changes["graph_id"])
     if "config" in changes or "context" in changes:
+        _require_usable(changes.get("config", {}), changes.get("context", {}))
         changes |= mirrored(changes.get("config", {}), changes.get("context", {}))
     async with resources.database.transaction() as connection:
         present = await assistants.get(connection, tenant_id=tenant_id, assistant_id=assistant_id, lock=True)
@@ -106,6 +131,24 @@ def require_graph(catalog: Catalog, graph_id: str) -> None:
     """Refuse a graph that is not in the configuration."""
     if graph_id not in catalog.graph_ids:
         raise NotFound(f"Graph {graph_id!r} not found. Expected one of: {sorted(catalog.graph_ids)}")
+
+
+def _require_usable(config: Mapping[str, Any], context: Mapping[str, Any]) -> None:
+    """Refuse to save what would fail every run."""
+    try:
+        checked = _CONFIG.validate_python(config)
+        Budget.from_row(checked.get("budget"))
+    except ValidationError as error:
+        raise Invalid("; ".join(_told(one) for one in error.errors())) from error
+    except BudgetInvalid as error:
+        raise Invalid(f"config: {error}") from error
+    for name in (*(checked.get("configurable") or {}), *context):
+        if name.startswith("__"):
+            raise Invalid(f"{name!r} is a key of LangGraph's own; an assistant cannot set it")
+
+
+def _told(problem: ErrorDetails) -> str:
+    return f"config.{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
 def mirrored(config: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,33 @@ async def test_configurable_is_mirrored_into_context_and_both_are_refused(http: 
     assert patched.json()["config"] == {"configurable": {"z": 1}}
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"budget": "x"},
+        {"budget": {"steps": -1}},
+        {"budget": {"stepz": 1}},
+        {"configurable": "x"},
+        {"configurable": {"__pregel_checkpointer": None}},
+        {"recursion_limit": "a"},
+        {"recursion_limit": 0},
+        {"max_concurrency": "many"},
+        {"tags": 5},
+        {"metadata": []},
+    ],
+)
+async def test_a_config_that_no_run_could_use_is_not_saved(
+    http: httpx.AsyncClient, config: dict[str, Any]
+) -> None:
+    answer = await http.post("/assistants", json={"graph_id": "chat", "config": config})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    made = await make(http)
+    answer = await http.patch(f"/assistants/{made['assistant_id']}", json={"config": config})
+    assert answer.status_code == 422
+    usable = {"recursion_limit": 5, "tags": ["t"], "budget": {"steps": 2}, "own": 1}
+    assert (await make(http, config=usable))["config"] == usable
+
+
 async def test_an_unknown_graph_is_not_found_and_the_known_ones_are_named(http: httpx.AsyncClient) -> None:
     answer = await http.post("/assistants", json={"graph_id": "zzz"})
     assert answer.status_code == 404
