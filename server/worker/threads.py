@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
 import itertools
 import queue
 import threading
@@ -37,7 +38,9 @@ class LooseThreads(concurrent.futures.ThreadPoolExecutor):
         """Run `fn` on a thread that is free, or on a new one."""
         if self._closed:
             raise RuntimeError("the executor is shut down")
-        call = _Call(lambda: fn(*args, **kwargs), self._abandoned)
+        # The thread works for the run of whoever submits, also where a graph calls `run_in_executor` itself.
+        context = contextvars.copy_context()
+        call = _Call(lambda: context.run(fn, *args, **kwargs), self._abandoned)
         self._calls.put(call)
         if not self._idle.acquire(blocking=False):
             self._add_thread()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from contextvars import ContextVar
 
 import pytest
 
@@ -100,3 +101,14 @@ def test_a_call_that_never_returns_does_not_keep_the_interpreter_alive() -> None
     )
     ended = subprocess.run([sys.executable, "-P", "-c", program], timeout=20, check=False)
     assert ended.returncode == 0
+
+
+def test_work_sees_the_context_of_whoever_submits_it() -> None:
+    whose: ContextVar[str] = ContextVar("whose")
+    threads = LooseThreads("node", limit=1)
+    answers: list[str] = []
+    for name in ("ann", "bob"):
+        whose.set(name)
+        answers.append(threads.submit(whose.get).result(5))
+    assert answers == ["ann", "bob"]
+    threads.shutdown()
