@@ -156,7 +156,7 @@ class ToolSettings(Section):
     """What agents may do."""
 
     mode: Literal["enforce", "observe"] = "observe"
-    """A tool that a node calls past the gateway. enforce: it is refused. observe: it is recorded."""
+    """A plain tool called past the gateway. enforce: it is refused. observe: it is counted and recorded."""
     unknown: Literal["allow", "review", "refuse"] = "allow"
     """A plain tool whose risk nobody declared: it runs and is recorded, waits for a person, or is refused."""
     four_eyes: bool = False
