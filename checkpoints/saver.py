@@ -1,6 +1,7 @@
 """The checkpoint saver of one thread: bound to it, fenced, in the tables of LangGraph's Postgres saver.
 
-Reading is the stock saver's; writing is ours: each statement proves the fence.
+Reading is the stock saver's, but for the order of checkpoints; writing is ours: each statement proves
+the fence.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from uuid import UUID
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
+    BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
@@ -24,12 +26,13 @@ from langgraph.checkpoint.base import (
     get_serializable_checkpoint_metadata,
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.postgres.base import PRUNE_STRATEGIES
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.pregel import Pregel
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
-from .database import Database
+from .database import Database, jsonb
 from .memory import Memory
 from .queries import load_queries
 from .retry import persistently
@@ -40,6 +43,8 @@ __all__ = ["ThreadSaver", "WrongThread", "public"]
 
 _QUERIES = load_queries(__file__)
 
+_SENDS_ARE_VALUES = 4
+"""The version of checkpoints from which on they hold what was sent as the value of a channel."""
 _LONGEST_INLINE = 2_000
 _PRIVATE = ("__pregel_", "langgraph_auth_")
 
@@ -193,10 +198,11 @@ class ThreadSaver(AsyncPostgresSaver):
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Prune the thread this saver is bound to, as the stock saver does."""
+        if strategy not in PRUNE_STRATEGIES:
+            raise ValueError(f"unknown prune strategy {strategy!r}, expected one of {PRUNE_STRATEGIES}")
         for thread_id in thread_ids:
             self._own(thread_id)
-        self._writer.check()
-        await super().aprune([self._writer.key for _ in thread_ids], strategy=strategy)
+            await (self._writer.delete_all() if strategy == "delete" else self._writer.keep_latest())
 
     def _dumped(self, channel: str, value: Any) -> tuple[str, bytes]:
         try:
@@ -216,7 +222,11 @@ class ThreadSaver(AsyncPostgresSaver):
         if remembered:
             return found
         keyed = self._keyed(config)
-        return await persistently(lambda: super(ThreadSaver, self).aget_tuple(keyed))
+        if get_checkpoint_id(config):
+            return await persistently(lambda: super(ThreadSaver, self).aget_tuple(keyed))
+        parameters = {"key": self._writer.key, "ns": self._place(config)["checkpoint_ns"]}
+        head = await persistently(lambda: self._select(_QUERIES.at_head, parameters))
+        return head[0] if head else None
 
     async def alist(
         self,
@@ -229,9 +239,32 @@ class ThreadSaver(AsyncPostgresSaver):
         """Checkpoints of the thread, newest first. No connection is held while they are looked at."""
         if config is None:
             raise WrongThread("a saver lists the checkpoints of its own thread only")
-        listed = super().alist(self._keyed(config), filter=filter, before=before, limit=limit)
-        for found in [item async for item in listed]:
+        parameters = {
+            "key": self._writer.key,
+            "ns": self._place(config)["checkpoint_ns"],
+            "checkpoint_id": get_checkpoint_id(config),
+            "filter": jsonb(filter) if filter else None,
+            "before": get_checkpoint_id(before) if before is not None else None,
+            "limit": limit,
+        }
+        for found in await self._select(_QUERIES.listed, parameters):
             yield found
+
+    async def _select(self, which: bytes, parameters: Mapping[str, Any]) -> list[CheckpointTuple]:
+        async with self._cursor() as cursor:
+            await cursor.execute(self.SELECT_SQL.encode() + which, parameters)
+            rows = await cursor.fetchall()
+            for row in rows:
+                if row["checkpoint"]["v"] < _SENDS_ARE_VALUES and row["parent_checkpoint_id"]:
+                    await self._add_sends(cursor, row)
+        return [await self._load_checkpoint_tuple(row) for row in rows]
+
+    async def _add_sends(self, cursor: AsyncCursor[DictRow], row: DictRow) -> None:
+        """What older releases of LangGraph kept with the parent of a checkpoint."""
+        await cursor.execute(self.SELECT_PENDING_SENDS_SQL, (row["thread_id"], [row["parent_checkpoint_id"]]))
+        if found := await cursor.fetchone():
+            row["channel_values"] = row["channel_values"] or []
+            self._migrate_pending_sends(found["sends"], row["checkpoint"], row["channel_values"])
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -243,6 +276,12 @@ class ThreadSaver(AsyncPostgresSaver):
             if found is None:
                 return {channel: {"writes": []} for channel in channels}
             config = found.config
+        parameters = {"key": self._writer.key, "ns": self._place(config)["checkpoint_ns"]}
+        if await self._database.fetch_one(_QUERIES.on_another_clock, parameters) is not None:
+            # The stock query looks for ancestors among smaller ids; this walks from parent to parent.
+            return await BaseCheckpointSaver.aget_delta_channel_history(
+                self, config=config, channels=channels
+            )
         return await super().aget_delta_channel_history(config=self._keyed(config), channels=channels)
 
     async def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:

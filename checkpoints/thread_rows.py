@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from langgraph.checkpoint.postgres.base import PRUNE_SNAPSHOT_SQL, _keep_latest
+from langgraph.checkpoint.postgres.base import PRUNE_HEADS_SQL, PRUNE_SNAPSHOT_SQL, _keep_latest
 from psycopg.rows import DictRow, dict_row
 
 from .database import Connection
@@ -57,16 +57,19 @@ async def keep_latest_in(connection: Connection, *, tenant_id: str, thread_id: U
     Raises:
         NotImplementedError: the thread uses a delta channel, whose history is its state.
     """
-    statements = _keep_latest(thread_key(tenant_id, thread_id))
+    key = thread_key(tenant_id, thread_id)
+    statements = _keep_latest(key)
     rows: list[DictRow] = []
     async with connection.cursor(binary=True, row_factory=dict_row) as cursor:
         try:
             statement, parameters, returns = next(statements)
             while True:
                 # The lock of the thread stands in for the isolation level that the stock saver asks for.
-                if statement != PRUNE_SNAPSHOT_SQL:
+                elif statement != PRUNE_SNAPSHOT_SQL:
                     await cursor.execute(statement.encode(), parameters)
                 rows = await cursor.fetchall() if returns else []
                 statement, parameters, returns = statements.send(rows)
         except StopIteration:
             return
+                if statement == PRUNE_HEADS_SQL:
+                    await cursor.execute(_QUERIES.heads, {"key": key})

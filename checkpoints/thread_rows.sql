@@ -56,3 +56,27 @@ SELECT
     CASE WHEN metadata ? 'thread_id'
         THEN metadata || jsonb_build_object('thread_id', %(new_thread_id)s::text) ELSE metadata END
 FROM checkpoints WHERE thread_id = %(key)s
+ORDER BY seq
+
+-- name: heads
+-- For LangGraph's pruning, in place of its own statement, which goes by ids: the newest checkpoint of each
+-- namespace, and of a sub-graph's call the root checkpoint that it started from.
+SELECT
+    h.checkpoint_ns,
+    h.checkpoint_id AS head,
+    CASE WHEN (h.checkpoint ->> 'v')::int < 4 AND EXISTS (
+        SELECT FROM checkpoint_writes w
+        WHERE w.thread_id = %(key)s AND w.checkpoint_ns = h.checkpoint_ns
+            AND w.checkpoint_id = h.parent_checkpoint_id AND w.channel = '__pregel_tasks'
+    ) THEN h.parent_checkpoint_id END AS sends_parent,
+    h.metadata -> 'parents' ->> '' AS root,
+    EXISTS (
+        SELECT FROM checkpoints r
+        WHERE r.thread_id = %(key)s AND r.checkpoint_ns = '' AND r.checkpoint_id = h.metadata -> 'parents' ->> ''
+    ) AS root_saved
+FROM (
+    SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata
+    FROM checkpoints
+    WHERE thread_id = %(key)s
+    ORDER BY checkpoint_ns DESC, seq DESC
+) AS h

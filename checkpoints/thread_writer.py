@@ -12,7 +12,7 @@ from .database import Database, jsonb
 from .errors import DatabaseError
 from .queries import load_queries
 from .retry import persistently
-from .thread_rows import thread_key
+from .thread_rows import keep_latest_in, thread_key
 
 _QUERIES = load_queries(__file__)
 _TURNS = 12
@@ -82,6 +82,7 @@ class ThreadWriter:
         self.key = thread_key(tenant_id, thread_id)
         self.failure: BaseException | None = None
         self._database = database
+        self._tenant_id = tenant_id
         self._identity = {
             "tenant_id": tenant_id,
             "thread_id": thread_id,
@@ -110,6 +111,13 @@ class ThreadWriter:
         self.check()
         async with self._turn:
             await self._run(_QUERIES.delete_own, {})
+
+    async def keep_latest(self) -> None:
+        """Remove all but the newest checkpoint of each namespace."""
+        self.check()
+        async with self._turn, self._database.transaction() as connection:
+            await connection.execute(_QUERIES.hold, self._identity)
+            await keep_latest_in(connection, tenant_id=self._tenant_id, thread_id=self.thread_id)
 
     async def settle(self) -> None:
         """Wait until everything written so far has committed.

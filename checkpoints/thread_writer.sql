@@ -34,8 +34,9 @@ SELECT %(key)s, c.ns, c.checkpoint_id, c.parent_id, c.checkpoint, c.metadata
 FROM unnest(
     %(nss)b::text[], %(checkpoint_ids)b::text[], %(parent_ids)b::text[], %(checkpoints)b::jsonb[],
     %(metadatas)b::jsonb[]
-) AS c (ns, checkpoint_id, parent_id, checkpoint, metadata)
+) WITH ORDINALITY AS c (ns, checkpoint_id, parent_id, checkpoint, metadata, place)
 CROSS JOIN held
+ORDER BY c.place
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id)
 DO UPDATE SET checkpoint = excluded.checkpoint, metadata = excluded.metadata
 
@@ -83,3 +84,7 @@ WITH held AS MATERIALIZED (
 writes AS (DELETE FROM checkpoint_writes USING held WHERE thread_id = %(key)s),
 blobs AS (DELETE FROM checkpoint_blobs USING held WHERE thread_id = %(key)s)
 DELETE FROM checkpoints USING held WHERE thread_id = %(key)s
+
+-- name: hold
+-- Keeps the thread for the writer to the end of a transaction.
+SELECT interlock.hold_fence(%(tenant_id)s, %(thread_id)s, %(fence)s)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import concurrent.futures
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.postgres import PostgresSaver
 
 from interlock.checkpoints import migrate
 from interlock.checkpoints.errors import DatabaseUnavailable, SchemaMismatch
+from interlock.checkpoints.saver import ThreadSaver
+from interlock.server.runs import lifecycle
+from interlock.server.worker.execute import execute
+from interlock.server.worker.stop import Stop
+
+from . import engine
 
 
 def test_eight_starters_at_once_all_succeed_and_one_does_the_work(empty_database_url: str) -> None:
@@ -75,3 +85,41 @@ def test_every_ssl_mode_of_libpq_is_understood(database_url: str) -> None:
 def test_an_unreachable_database_is_named_as_such() -> None:
     with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
         migrate.migrate("postgresql://nobody@127.0.0.1:1/none")
+
+
+@pytest.mark.parametrize("older", [False, True])
+async def test_tables_that_langgraph_made_before_serve_our_runs_and_still_its_own(
+    empty_database_url: str, older: bool
+) -> None:
+    thread_id = uuid4()
+    theirs: Any = {"configurable": {"thread_id": f"acme/{thread_id}", "checkpoint_ns": ""}}
+    first, second = [{**empty_checkpoint(), "v": 4} for _ in range(2)]
+    with PostgresSaver.from_conn_string(empty_database_url) as saver:
+        saver.setup()
+        for checkpoint in (second, first):
+            saver.put(theirs, checkpoint, {"source": "loop"}, {})
+        before = list(saver.list(theirs))
+    if older:
+        with psycopg.connect(empty_database_url, autocommit=True) as connection:
+            connection.execute("ALTER TABLE checkpoint_writes DROP COLUMN task_path")
+            connection.execute("ALTER TABLE checkpoint_blobs ALTER COLUMN blob SET NOT NULL")
+
+    migrate.migrate(empty_database_url)
+
+    async with engine.opened(empty_database_url) as resources:
+        run = await engine.claimed(resources, await engine.start(resources))
+        outcome = await execute(resources, run, Stop())
+        await lifecycle.finish(resources, run, outcome)
+        ended = await engine.current(resources, run)
+        reader = ThreadSaver(resources.database, tenant_id="acme", thread_id=thread_id, fence=None)
+        head = await reader.aget_tuple({"configurable": {"thread_id": str(thread_id)}})
+    assert ended is not None
+    assert ended.status == "success"
+    assert head is not None
+    assert head.checkpoint["id"] == second["id"]
+    with PostgresSaver.from_conn_string(empty_database_url) as saver:
+        saver.setup()
+        assert list(saver.list(theirs)) == before
+        third = empty_checkpoint()
+        saver.put(theirs, third, {"source": "loop"}, {})
+        assert [found.checkpoint["id"] for found in saver.list(theirs, limit=1)] == [third["id"]]
