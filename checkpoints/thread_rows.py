@@ -64,6 +64,8 @@ async def keep_latest_in(connection: Connection, *, tenant_id: str, thread_id: U
         try:
             statement, parameters, returns = next(statements)
             while True:
+                if statement == PRUNE_HEADS_SQL:
+                    await cursor.execute(_QUERIES.heads, {"key": key})
                 # The lock of the thread stands in for the isolation level that the stock saver asks for.
                 elif statement != PRUNE_SNAPSHOT_SQL:
                     await cursor.execute(statement.encode(), parameters)
@@ -71,5 +73,3 @@ async def keep_latest_in(connection: Connection, *, tenant_id: str, thread_id: U
                 statement, parameters, returns = statements.send(rows)
         except StopIteration:
             return
-                if statement == PRUNE_HEADS_SQL:
-                    await cursor.execute(_QUERIES.heads, {"key": key})
