@@ -37,6 +37,16 @@ async def delete_runs_in(
     )
 
 
+async def checkpoints_of_run(connection: Connection, *, tenant_id: str, thread_id: UUID, run_id: UUID) -> int:
+    """How many checkpoints a run has saved, those of its sub-graphs included: it grows as the run does."""
+    cursor = await connection.execute(
+        _QUERIES.checkpoints_of_run, {"key": thread_key(tenant_id, thread_id), "run_id": str(run_id)}
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return row["saved"]
+
+
 async def copy_thread_in(
     connection: Connection, *, tenant_id: str, thread_id: UUID, new_thread_id: UUID
 ) -> None:

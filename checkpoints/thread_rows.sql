@@ -34,6 +34,11 @@ DELETE FROM checkpoint_blobs b USING freed f
 WHERE b.thread_id = %(key)s AND b.checkpoint_ns = f.checkpoint_ns
     AND b.channel = f.channel AND b.version = f.version
 
+-- name: checkpoints_of_run
+-- How many checkpoints a run has saved.
+SELECT count(*)::int AS saved FROM checkpoints
+WHERE thread_id = %(key)s AND metadata ->> 'run_id' = %(run_id)s
+
 -- name: copy_thread
 -- Copies everything of a thread to another one.
 WITH writes AS (

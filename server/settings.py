@@ -58,7 +58,7 @@ class WorkerSettings(Section):
     poll_s: Seconds = 2.0
     """How often to look for runs when no notification came."""
     max_attempts: int = Field(default=3, ge=1)
-    """Crashes of a worker after which its run is quarantined."""
+    """Crashes in a row at the same step after which a run is quarantined."""
     run_timeout_s: Seconds = 3600.0
     """Time of one attempt at a run."""
     drain_grace_s: Seconds = 20.0

@@ -24,8 +24,10 @@ CREATE TABLE interlock.runs (
     idempotency_key text,
     request_hash bytea,
     attempt int NOT NULL DEFAULT 0,
-    -- Attempts that ended with their worker, not with an answer.
+    -- Attempts in a row that ended with their worker, not with an answer, and got no further than the one
+    -- before; and how many checkpoints the run had saved when the last of them broke off.
     crashes int NOT NULL DEFAULT 0,
+    saved_at_crash int NOT NULL DEFAULT 0,
     worker_id text,
     fence bigint,
     lease_until timestamptz,

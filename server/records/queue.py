@@ -249,9 +249,15 @@ async def hand_back(connection: Connection, run: Run, *, usage: dict[str, Any] |
     return Run.from_row(row) if row else None
 
 
-async def expired(connection: Connection, *, without_worker: bool) -> list[Run]:
-    """Running runs whose lease ran out; `without_worker` adds those whose worker is not connected."""
-    return await _runs(connection, _QUERIES.expired_runs, without_worker=without_worker, presence=PRESENCE)
+async def expired(connection: Connection) -> list[Run]:
+    """Running runs whose lease ran out."""
+    return await _runs(connection, _QUERIES.expired_runs)
+
+
+async def orphaned(connection: Connection) -> list[tuple[Run, float]]:
+    """Running runs whose worker is gone, or cannot listen just now; and the seconds left of their leases."""
+    cursor = await connection.execute(_QUERIES.orphaned_runs, {"presence": PRESENCE})
+    return [(Run.from_row(row), row["lease_left_s"]) for row in await cursor.fetchall()]
 
 
 async def take_back(
@@ -261,11 +267,15 @@ async def take_back(
     max_attempts: int,
     error: bytes,
     usage: dict[str, Any] | None = None,
+    saved: int = 0,
     if_expired: bool = True,
+    orphaned: bool = False,
 ) -> Run | None:
     """Take a run from its dead worker, its thread being locked; None when the worker came back.
 
-    The run returned is pending again or, after `max_attempts` deaths, ended with `error`.
+    The run returned is pending again or, after `max_attempts` deaths, ended with `error`. Deaths count
+    anew when the run has `saved` more checkpoints than at the one before. With `if_expired` its lease must
+    have run out or, if it is `orphaned`, not have been renewed since it was read.
     """
     row = await _one(
         connection,
@@ -274,7 +284,10 @@ async def take_back(
         max_attempts=max_attempts,
         error=error,
         usage=None if usage is None else jsonb(usage),
+        saved=saved,
         if_expired=if_expired,
+        orphaned=orphaned,
+        lease_until=run.lease_until,
     )
     return Run.from_row(row) if row else None
 

@@ -265,37 +265,48 @@ WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.run_id = %(r
 RETURNING r.*, pg_notify('interlock_runs', '')
 
 -- name: expired_runs
--- Runs whose worker is gone: the lease ran out or, at boot, nobody holds the worker's lock any more.
-SELECT r.* FROM interlock.runs r
-WHERE r.status = 'running' AND (
-    r.lease_until < now()
-    OR %(without_worker)s AND NOT EXISTS (
-        SELECT FROM pg_locks l
-        WHERE l.locktype = 'advisory' AND l.granted
-            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND l.classid::bigint = %(presence)s
-            AND l.objid::bigint = hashtext(r.worker_id)::bigint & 4294967295
-    )
+-- Runs whose lease ran out.
+SELECT * FROM interlock.runs WHERE status = 'running' AND lease_until < now() LIMIT 200
+
+-- name: orphaned_runs
+-- Runs whose worker is not connected, since nobody holds its lock, with what is left of their leases.
+SELECT r.*, extract(epoch FROM r.lease_until - now())::float8 AS lease_left_s FROM interlock.runs r
+WHERE r.status = 'running' AND NOT EXISTS (
+    SELECT FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND l.classid::bigint = %(presence)s
+        AND l.objid::bigint = hashtext(r.worker_id)::bigint & 4294967295
 )
 LIMIT 200
 
 -- name: take_back_run
 -- Takes a run from a dead worker, under the lock of its thread: back to the queue, or quarantined as
--- an error after too many deaths. No row: the worker came back in time.
+-- an error after too many deaths at one place. No row: the worker came back in time.
+WITH counted AS (
+    SELECT CASE WHEN %(saved)s > saved_at_crash THEN 1 ELSE crashes + 1 END AS crashes
+    FROM interlock.runs
+    WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND run_id = %(run_id)s
+)
 UPDATE interlock.runs r SET
-    status = CASE WHEN r.crashes + 1 >= %(max_attempts)s THEN 'error' ELSE 'pending' END,
-    error = CASE WHEN r.crashes + 1 >= %(max_attempts)s THEN %(error)s::bytea END,
-    ended_at = CASE WHEN r.crashes + 1 >= %(max_attempts)s THEN now() END,
-    crashes = r.crashes + 1,
+    status = CASE WHEN c.crashes >= %(max_attempts)s THEN 'error' ELSE 'pending' END,
+    error = CASE WHEN c.crashes >= %(max_attempts)s THEN %(error)s::bytea END,
+    ended_at = CASE WHEN c.crashes >= %(max_attempts)s THEN now() END,
+    crashes = c.crashes,
+    saved_at_crash = %(saved)s,
     behind = false,
     worker_id = NULL,
     fence = NULL,
     lease_until = NULL,
     usage = coalesce(%(usage)s, r.usage),
     updated_at = now()
+FROM counted c
 WHERE r.tenant_id = %(tenant_id)s AND r.thread_id = %(thread_id)s AND r.run_id = %(run_id)s
     AND r.status = 'running' AND r.fence = %(fence)s
-    AND (NOT %(if_expired)s OR r.lease_until < now())
+    AND (
+        NOT %(if_expired)s OR r.lease_until < now()
+        OR %(orphaned)s AND r.lease_until = %(lease_until)s::timestamptz
+    )
 RETURNING r.*
 
 -- name: interrupt_runs

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never
 import orjson
 import structlog
 
+from ...checkpoints import thread_rows
 from ...checkpoints.errors import FenceLost
 from ...tools.policy.budget import Limit, Usage
 from ..domain import LeftBy, Run, RunStatus, Thread, ThreadStatus
@@ -108,16 +109,18 @@ async def take_back(
     cause: str,
     usage: dict[str, Any] | None = None,
     if_expired: bool = True,
+    orphaned: bool = False,
 ) -> Run | None:
     """Take a run from an attempt that broke off: requeue it, or quarantine it after too many.
 
-    With `if_expired` only when its lease has run out, and not while somebody else moves it. Returns
-    the run as it is now; None when there was nothing to take.
+    Only attempts in a row that got no further than the one before are too many. With `if_expired` only
+    when its lease has run out, or was not renewed if the run is `orphaned`, and not while somebody else
+    moves it. Returns the run as it is now; None when there was nothing to take.
     """
     max_attempts = resources.settings.worker.max_attempts
     error = {
         "error": "WorkerCrashed",
-        "message": f"quarantined: {max_attempts} attempts broke off without an answer; the last: {cause}",
+        "message": f"quarantined: {max_attempts} attempts broke off at the same step; the last: {cause}",
     }
     identity: dict[str, Any] = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
     async with resources.database.transaction() as connection:
@@ -130,7 +133,9 @@ async def take_back(
             max_attempts=max_attempts,
             error=orjson.dumps(error),
             usage=usage,
+            saved=await thread_rows.checkpoints_of_run(connection, **identity, run_id=run.run_id),
             if_expired=if_expired,
+            orphaned=orphaned,
         )
         if taken is None:
             return None

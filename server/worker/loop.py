@@ -90,14 +90,17 @@ class Worker:
             await self._loops.start()
             stack.callback(self.resources.wakeups.listen("interlock_runs", self._on_runs))
             stack.callback(self.resources.wakeups.listen("interlock_cancel", self._on_cancel))
-            await sweep.reclaim(self.resources, without_worker=await self._announce_presence())
+            present = await self._announce_presence()
             async with asyncio.TaskGroup() as group:
                 background = [
                     group.create_task(self._heartbeat(), name="heartbeat"),
                     group.create_task(self._watch_loops(), name="watchdog"),
-                    group.create_task(self._every(_RECLAIM_EVERY_S, sweep.reclaim), name="reclaim"),
+                    group.create_task(self._every(_RECLAIM_EVERY_S, sweep.Reclaim().expired), name="reclaim"),
                     group.create_task(self._every(_TIDY_EVERY_S, sweep.tidy), name="tidy"),
                 ]
+                if present:
+                    orphans = sweep.reclaim_orphans(self.resources)
+                    background.append(group.create_task(orphans, name="orphans"))
                 self.ready.set()
                 log.info(
                     "worker_ready", worker=self.worker_id, slots=self.settings.slots, loops=len(self._loops)

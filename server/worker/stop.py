@@ -28,7 +28,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The run is no longer ours: stop at once and write nothing more."""
+    """The lease was taken or has run out: stop at once and write nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,14 @@ def outcome_of_stopped(run: Run, stop: Stop) -> Outcome:
     """The outcome of an attempt that was stopped where it stood."""
     usage = stop.usage or run.usage
     match stop.reason:
-        case Drain():
+        case Drain() | Lost():
+            # A lease that ran out during an outage may still be ours to give back, at no cost to the run;
+            # the fence tells.
             return Drained(usage=usage)
         case Timeout(seconds):
             error = {"error": "RunTimeout", "message": f"the run did not end within {seconds:g} s"}
             return Finished(status="timeout", error=error, usage=usage)
-        case Cancel() | Lost():
+        case Cancel():
             # Whoever cancelled has written the end already.
             return LeaseLost()
         case None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Hashable, Set
 from typing import TYPE_CHECKING
 
 import structlog
 
 from ...checkpoints import thread_rows
 from ...checkpoints.database import Connection
+from ...checkpoints.errors import DatabaseError
+from ...checkpoints.notify import LONGEST_PAUSE_S
+from ..domain import Run
 from ..records import event_log, queue
 from ..runs import lifecycle
 
@@ -19,27 +25,90 @@ log = structlog.get_logger(__name__)
 TEMPORARY_GRACE_S = 600.0
 """How long an ended stateless run can be read and its idempotency key is remembered."""
 _BATCH = 100
+_OUTAGE_S = 4.0
+"""A round of the sweep that comes so late has waited for the database."""
+_LOOK_EVERY_S = 0.25
+_BLINK_S = 0.5
+"""What a query, a connection or a heartbeat may take on top of its time."""
 
 
-async def reclaim(resources: Resources, *, without_worker: bool = False) -> int:
-    """Take runs back whose lease ran out and, `without_worker`, those whose worker is not connected.
+class Reclaim:
+    """Takes back, round by round, the runs whose lease ran out.
 
-    The second is for boot: a single process that was killed goes on at once with what it left.
+    An outage of the database looks like the death of everybody else: nobody could renew. After one it bears
+    with the living, who give back by themselves what they lost, at no cost to their runs.
     """
+
+    def __init__(self, *, grace_s: float = 3.0) -> None:
+        self._grace_s = grace_s
+        self._contact = _Contact(gap_s=_OUTAGE_S)
+
+    async def expired(self, resources: Resources) -> int:
+        """One round; returns how many runs were taken."""
+        async with resources.database.connection() as connection:
+            found = await queue.expired(connection)
+        if self._contact.answered() < self._grace_s:
+            return 0
+        return sum([await _take_back(resources, run) for run in found])
+
+
+async def reclaim_orphans(resources: Resources) -> None:
+    """After the start: take runs back whose worker is gone, without waiting for their leases to run out.
+
+    It is gone when it is not connected whenever we look, for longer than a living one needs to connect
+    anew, and has not renewed for longer than a living one leaves between two heartbeats.
+    """
+    contact = _Contact(gap_s=LONGEST_PAUSE_S)
+    suspects: set[Hashable] | None = None
+    while suspects is None or suspects:
+        try:
+            suspects = await _look_at_orphans(resources, suspects, contact)
+        except DatabaseError as error:
+            log.warning("sweep_failed", step="reclaim_orphans", error=str(error))
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _look_at_orphans(
+    resources: Resources, suspects: Set[Hashable] | None, contact: _Contact
+) -> set[Hashable]:
+    """Take back what is surely orphaned; returns which leases were so, unchanged, whenever we looked."""
     async with resources.database.connection() as connection:
-        found = await queue.expired(connection, without_worker=without_worker)
-    taken = 0
-    for run in found:
-        taken += (
-            await lifecycle.take_back(
-                resources,
-                run,
-                cause=f"worker {run.worker_id} went away without a word",
-                if_expired=not without_worker,
-            )
-            is not None
-        )
-    return taken
+        found = {_lease_of(run): (run, left_s) for run, left_s in await queue.orphaned(connection)}
+    watched_s = contact.answered()
+    lease_s = resources.settings.worker.lease_s
+    still = found.keys() if suspects is None else found.keys() & suspects
+    for run, left_s in (found[lease] for lease in still):
+        silent_s = max(watched_s, lease_s - left_s)
+        # A living worker renews after each third of its lease.
+        if watched_s > LONGEST_PAUSE_S + _BLINK_S and silent_s > lease_s / 3 + _BLINK_S:
+            await _take_back(resources, run, orphaned=True)
+    return set(still)
+
+
+def _lease_of(run: Run) -> Hashable:
+    """Who holds a run, and since which heartbeat."""
+    return run.run_id, run.fence, run.lease_until
+
+
+async def _take_back(resources: Resources, run: Run, *, orphaned: bool = False) -> bool:
+    cause = f"worker {run.worker_id} went away without a word"
+    return await lifecycle.take_back(resources, run, cause=cause, orphaned=orphaned) is not None
+
+
+class _Contact:
+    """For how long the database has answered without a gap."""
+
+    def __init__(self, *, gap_s: float) -> None:
+        self._gap_s = gap_s
+        self._since = self._last = time.monotonic()
+
+    def answered(self) -> float:
+        """Note an answer; returns the seconds since the first one after a gap."""
+        now = time.monotonic()
+        if now - self._last > self._gap_s:
+            self._since = now
+        self._last = now
+        return now - self._since
 
 
 async def tidy(resources: Resources) -> None:

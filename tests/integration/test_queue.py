@@ -191,7 +191,7 @@ async def test_only_an_expired_lease_is_taken_back(database: Database) -> None:
     (alive,) = await claim(database, 1)
     (dead,) = await claim(database, 1, lease_s=-1)
     async with database.connection() as connection:
-        assert [run.run_id for run in await queue.expired(connection, without_worker=False)] == [dead.run_id]
+        assert [run.run_id for run in await queue.expired(connection)] == [dead.run_id]
         assert await queue.take_back(connection, alive, max_attempts=3, error=b"{}") is None
         back = await queue.take_back(connection, dead, max_attempts=3, error=b"{}")
     assert back is not None
@@ -218,6 +218,21 @@ async def test_the_third_crash_quarantines_a_run(database: Database) -> None:
     assert await claim(database) == []
 
 
+async def test_crashes_count_anew_when_the_run_has_got_further_in_between(database: Database) -> None:
+    await enqueue(database)
+    counts = []
+    for saved in (0, 0, 4, 4, 5, 5, 5):
+        (run,) = await claim(database)
+        async with database.connection() as connection:
+            back = await queue.take_back(
+                connection, run, max_attempts=3, error=b"{}", saved=saved, if_expired=False
+            )
+        assert back is not None
+        counts.append((back.status, back.crashes))
+    assert [crashes for _, crashes in counts] == [1, 2, 1, 2, 1, 2, 3]
+    assert [status for status, _ in counts] == ["pending"] * 6 + ["error"]
+
+
 async def test_an_idempotency_key_is_unique_within_its_tenant(database: Database) -> None:
     await enqueue(database, idempotency_key="k")
     await enqueue(database, tenant="other", idempotency_key="k")
@@ -233,11 +248,25 @@ async def test_runs_of_a_worker_that_is_not_connected_are_found_at_once(database
     (absent,) = await claim(database, 1, worker_id="absent")
     async with database.connection() as connection:
         await connection.execute(b"SELECT pg_advisory_lock(%s, hashtext('present'))", (queue.PRESENCE,))
-        found = await queue.expired(connection, without_worker=True)
-        assert [run.run_id for run in found] == [absent.run_id]
+        found = await queue.orphaned(connection)
+        assert [run.run_id for run, _ in found] == [absent.run_id]
+        assert 9 < found[0][1] <= 10
         await connection.execute(b"SELECT pg_advisory_unlock_all()")
-        found = await queue.expired(connection, without_worker=True)
-    assert {run.run_id for run in found} == {absent.run_id, present.run_id}
+        found = await queue.orphaned(connection)
+    assert {run.run_id for run, _ in found} == {absent.run_id, present.run_id}
+
+
+async def test_an_orphan_is_taken_back_unless_it_was_renewed_since_it_was_seen(database: Database) -> None:
+    await enqueue(database)
+    (run,) = await claim(database)
+    async with database.connection() as connection:
+        ((seen, _),) = await queue.orphaned(connection)
+        await queue.renew(connection, [queue.Lease(run)], lease_s=10)
+        assert await queue.take_back(connection, seen, max_attempts=3, error=b"{}", orphaned=True) is None
+        ((seen, _),) = await queue.orphaned(connection)
+        back = await queue.take_back(connection, seen, max_attempts=3, error=b"{}", orphaned=True)
+    assert back is not None
+    assert (back.status, back.crashes) == ("pending", 1)
 
 
 async def test_ended_stateless_runs_are_forgotten_after_their_grace(database: Database) -> None:
@@ -245,6 +274,8 @@ async def test_ended_stateless_runs_are_forgotten_after_their_grace(database: Da
     (run,) = await claim(database)
     await finish(database, run)
     async with database.connection() as connection:
+        assert await queue.sweep_temporary_runs(connection, grace_s=-1) == []
+        await queue.delete_temporary_thread(connection, tenant_id="acme", thread_id=run.thread_id)
         assert await queue.sweep_temporary_runs(connection, grace_s=60) == []
         assert await queue.sweep_temporary_runs(connection, grace_s=-1) == [("acme", run.thread_id)]
         assert await queue.get_run(connection, tenant_id="acme", run_id=run.run_id) is None

@@ -102,7 +102,8 @@ async def test_the_other_hot_statements_touch_few_rows_after_many_runs(database:
     }
     for name, parameters in {
         "renew_leases": mine,
-        "expired_runs": {"without_worker": False, "presence": PRESENCE},
+        "expired_runs": {},
+        "orphaned_runs": {"presence": PRESENCE},
         "inflight_runs": identity,
         "serve_next": identity,
         "get_run": identity,

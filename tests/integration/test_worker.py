@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -443,3 +444,46 @@ async def test_a_finished_stateless_run_leaves_no_thread(
         await until(lambda: has_status(resources, run, "success"))
         assert await thread_of(resources, run) is None
     assert await database.fetch_all(b"SELECT 1 FROM interlock.threads") == []
+
+
+@contextlib.contextmanager
+def unreachable(database_url: str) -> Iterator[None]:
+    """Cut every connection to the database and let nobody in."""
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    open_to_all = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    with psycopg.connect(database_url, dbname="postgres", autocommit=True) as connection:
+        connection.execute(open_to_all.format(sql.Identifier(str(name)), sql.SQL("false")))
+        try:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (name,)
+            )
+            yield
+        finally:
+            connection.execute(open_to_all.format(sql.Identifier(str(name)), sql.SQL("true")))
+
+
+async def test_outages_longer_than_the_lease_are_no_crashes_of_a_run(
+    database_url: str, until: Until, notes: Callable[[Run], list[str]]
+) -> None:
+    async with working(database_url, lease_s=1.5) as (_, resources):
+        run = await start(resources, "slow", input={"steps": 1, "seconds": 6})
+        for attempt in (1, 2, 3):
+            await until(lambda attempt=attempt: len(notes(run)) == attempt, deadline_s=20)
+            with unreachable(database_url), capture_logs() as logs:
+                await until(lambda: [entry for entry in logs if entry["event"] == "run_stopped"])
+        row = await until(lambda: has_status(resources, run, "success", "error"), deadline_s=30)
+    assert (row.status, row.crashes) == ("success", 0)
+
+
+async def test_a_worker_that_boots_after_a_short_outage_leaves_the_living_their_runs(
+    database_url: str, until: Until, notes: Callable[[Run], list[str]]
+) -> None:
+    async with working(database_url, lease_s=6) as (_, resources):
+        run = await start(resources, "slow", input={"steps": 1, "seconds": 6})
+        await until(lambda: notes(run))
+        with unreachable(database_url), capture_logs() as logs:
+            # By now it waits a while before it tries to listen again.
+            await until(lambda: [e for e in logs if e["event"] == "listen_connection_lost"][4:])
+        async with working(database_url, lease_s=6, slots=1):
+            row = await until(lambda: has_status(resources, run, "success", "error"), deadline_s=30)
+    assert (row.status, row.attempt, row.crashes) == ("success", 1, 0)
