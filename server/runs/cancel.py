@@ -11,22 +11,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-import structlog
-
 from ...checkpoints.database import Connection
 from ...checkpoints.thread_rows import delete_runs_in
 from ...tools.policy.permissions import Principal
 from ..domain import INFLIGHT, CancelAction, Run, RunStatus, Thread
-from ..encoding import encode
-from ..errors import NotFound, ServerError
+from ..errors import NotFound
 from ..records import event_log, queue
 from . import state
-from .lifecycle import ended_event, left_by_run, rest, shown
+from .lifecycle import ended_event
+from .settling import left_by_run, rest
 
 if TYPE_CHECKING:
     from ..resources import Resources
-
-log = structlog.get_logger(__name__)
 
 _ERROR = {"interrupt": "UserInterrupt", "rollback": "UserRollback"}
 _REASON = "{action} requested via POST /threads/{{thread_id}}/runs/{{run_id}}/cancel"
@@ -146,35 +142,10 @@ async def _stop(
         if all(run.temporary for run in inflight) and len(chosen) == len(inflight):
             await queue.delete_temporary_thread(connection, **identity)
     resources.event_log.woken(principal.tenant, thread_id)
-    if action == "interrupt" and any(run.status == "running" for run in chosen):
-        await _show_state(resources, principal, thread_id, fence=thread.fence + 1)
+    running = next((run for run in chosen if run.status == "running"), None)
+    if action == "interrupt" and running is not None:
+        await state.show(resources, running, fence=thread.fence + 1)
     return len(chosen)
-
-
-async def _show_state(resources: Resources, principal: Principal, thread_id: UUID, *, fence: int) -> None:
-    """Let a thread show the state in which its run was stopped: the worker is shut out and cannot."""
-    try:
-        left = await state.read(resources, principal, thread_id=thread_id)
-    except NotFound:
-        return  # a stateless run took its thread along
-    except ServerError as error:
-        log.warning("state_not_shown", thread_id=str(thread_id), error=error.message)
-        return
-    if left["checkpoint"] is None:
-        return
-    identity: dict[str, Any] = {"tenant_id": principal.tenant, "thread_id": thread_id}
-    async with resources.database.transaction() as connection:
-        thread = await queue.lock_thread(connection, **identity)
-        if thread is None or thread.fence != fence:
-            return  # the next run is on its way, and will tell
-        settlement = shown(
-            thread.status,
-            values=encode(left["values"]),
-            interrupts=state.interrupts_of(left),
-            error=thread.error,
-            left_by=thread.left_by and replace(thread.left_by, checkpoint_id=left["checkpoint_id"]),
-        )
-        await queue.settle_thread(connection, **identity, settlement=settlement, new_writer=False)
 
 
 async def _interrupt(

@@ -14,7 +14,7 @@ from ...tools.policy.budget import DIMENSIONS
 from ...tools.policy.permissions import Principal
 from ..domain import Assistant, LeftBy, Run, Thread
 from ..errors import Conflicting, Forbidden
-from .lifecycle import left_by_run
+from .settling import left_by_run
 
 if TYPE_CHECKING:
     from .admission import RunRequest

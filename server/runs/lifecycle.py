@@ -15,12 +15,14 @@ import structlog
 from ...checkpoints import thread_rows
 from ...checkpoints.errors import FenceLost
 from ...tools.policy.budget import Limit, Usage
-from ..domain import LeftBy, Run, RunStatus, Thread, ThreadStatus
-from ..encoding import encode, storable
+from ..domain import Run
+from ..encoding import encode
 from ..records import queue
 from ..records.event_log import NewEvent, append_in
 from ..records.settlement import Settlement
+from . import state
 from .reviews import close_others, create_budget_review
+from .settling import left_by_run, rest, settled_status, shown
 
 if TYPE_CHECKING:
     from ..resources import Resources
@@ -80,7 +82,7 @@ async def finish(resources: Resources, run: Run, outcome: Outcome) -> None:
     """
     match outcome:
         case Finished():
-            await _end(resources, run, outcome)
+            await _end(resources, run, await _with_state(resources, run, outcome))
         case Drained():
             await hand_back(resources, run, usage=outcome.usage)
         case Crashed():
@@ -118,10 +120,7 @@ async def take_back(
     moves it. Returns the run as it is now; None when there was nothing to take.
     """
     max_attempts = resources.settings.worker.max_attempts
-    error = {
-        "error": "WorkerCrashed",
-        "message": f"quarantined: {max_attempts} attempts broke off at the same step; the last: {cause}",
-    }
+    error = _quarantined(max_attempts, cause)
     identity: dict[str, Any] = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
     async with resources.database.transaction() as connection:
         thread = await queue.lock_thread(connection, **identity, wait=not if_expired)
@@ -151,7 +150,28 @@ async def take_back(
         "run_taken_back", run_id=str(run.run_id), cause=cause, crashes=taken.crashes, status=taken.status
     )
     resources.event_log.woken(run.tenant_id, run.thread_id)
+    if ended:
+        # Only now that the run has ended: it might be its graph that ends workers.
+        await state.show(resources, run, fence=thread.fence + 1)
     return taken
+
+
+def _quarantined(attempts: int, cause: str) -> dict[str, str]:
+    message = f"quarantined: {attempts} attempts broke off at the same step; the last: {cause}"
+    return {"error": "WorkerCrashed", "message": message}
+
+
+async def _with_state(resources: Resources, run: Run, outcome: Finished) -> Finished:
+    """The outcome with the state that an attempt left which was stopped before it could tell."""
+    if outcome.values is not None or (left := await state.left_by_stop(resources, run)) is None:
+        return outcome
+    return replace(
+        outcome,
+        values=encode(left["values"]),
+        interrupts=state.interrupts_of(left),
+        next=tuple(left["next"]),
+        checkpoint_id=left["checkpoint_id"],
+    )
 
 
 async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
@@ -206,72 +226,7 @@ def _pause_event(values: bytes | None, interrupts: list[dict[str, Any]]) -> NewE
     return NewEvent(kind="values", data=encode({**state, "__interrupt__": interrupts}))
 
 
-def settled_status(status: RunStatus, *, waits: bool) -> ThreadStatus:
-    """Where a thread rests after a run; `waits`: its state has a next node or asks for something."""
-    match status:
-        case "error" | "timeout":
-            return "error"
-        case "interrupted":
-            return "interrupted"
-        case "success":
-            return "interrupted" if waits else "idle"
-        case "pending" | "running":
-            raise ValueError(f"a run that is {status} does not settle its thread")
-        case _:
-            assert_never(status)
-
-
-def rest(
-    thread: Thread, *, status: ThreadStatus | None = None, error: dict[str, str] | None = None
-) -> Settlement:
-    """What a thread shows with another status or error, its values untouched."""
-    interrupts = {} if status == "interrupted" else thread.interrupts
-    error = error if error is not None else thread.error
-    safe_values, exact = storable(encode({"values": thread.values, "interrupts": interrupts, "error": error}))
-    return Settlement(
-        status=status or thread.status,
-        interrupts=safe_values["interrupts"],
-        error=safe_values["error"],
-        exact=exact,
-        left_by=thread.left_by,
-    )
-
-
 def _settlement(run: Run, outcome: Finished, interrupts: Mapping[str, Any]) -> Settlement:
     status = settled_status(outcome.status, waits=bool(outcome.next or interrupts))
     left_by = replace(left_by_run(run), checkpoint_id=outcome.checkpoint_id) if interrupts else None
     return shown(status, values=outcome.values, interrupts=interrupts, error=outcome.error, left_by=left_by)
-
-
-def left_by_run(run: Run) -> LeftBy:
-    """In whose name what the run asks is answered."""
-    return LeftBy(principal=run.principal, assistant_id=run.assistant_id)
-
-
-def shown(
-    status: ThreadStatus,
-    *,
-    values: bytes | None,
-    interrupts: Mapping[str, Any],
-    error: dict[str, str] | None,
-    left_by: LeftBy | None,
-) -> Settlement:
-    """A thread at rest; `values` is the state as JSON text, None to keep what is shown."""
-    parts = {b"interrupts": encode(interrupts), b"error": encode(error)}
-    safe, exact = storable(_object(parts))
-    # The state may be large: it is parsed only when jsonb cannot hold it as it is.
-    if values is not None and (exact is not None or b"\\u0000" in values):
-        safe_values, _ = storable(values)
-        exact, values = _object({**parts, b"values": values}), orjson.dumps(safe_values)
-    return Settlement(
-        status=status,
-        values=None if values is None else values.decode(),
-        interrupts=safe["interrupts"],
-        error=safe["error"],
-        exact=exact,
-        left_by=left_by,
-    )
-
-
-def _object(parts: Mapping[bytes, bytes]) -> bytes:
-    return b"{%b}" % b",".join(b'"%b":%b' % part for part in parts.items())

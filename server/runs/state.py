@@ -5,32 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
 from langgraph.pregel.main import StateUpdate
 from langgraph.types import Command, PregelTask, StateSnapshot
 
-from ...checkpoints.errors import DatabaseError
+from ...checkpoints.errors import DatabaseError, DatabaseUnavailable
 from ...checkpoints.saver import ThreadSaver
 from ...checkpoints.store import PostgresStore
 from ...tools.policy.permissions import Principal
-from ..domain import Thread
+from ..domain import Run, Thread
 from ..encoding import encode
 from ..errors import BadRequest, Conflicting, NotFound
 from ..records import assistants, queue, threads
 from ..records.event_log import NewEvent, append_in
 from ..records.threads import ThreadKey
-from .lifecycle import settled_status, shown
+from .settling import left_by_run, settled_status, shown
 
 if TYPE_CHECKING:
     from langgraph_sdk.runtime import AccessContext
 
     from ..resources import Resources
+
+log = structlog.get_logger(__name__)
 
 EMPTY: Mapping[str, Any] = {
     "values": {},
@@ -48,6 +51,8 @@ EMPTY: Mapping[str, Any] = {
 
 BUSY = "Thread is busy: a run is in flight. Wait for it to finish, or cancel it, and try again."
 _HISTORY_PAGE = 10
+_LOOK_S = 5.0
+"""How long the end of a run waits for a look at the state it left."""
 NO_GRAPH = (
     "Thread has no graph yet: set `metadata.graph_id` when creating it, or run an assistant on it first."
 )
@@ -189,6 +194,53 @@ async def begin(
     """Give a thread that was just made the state it begins with."""
     await update(resources, principal, thread_id=thread.thread_id, updates=updates)
     return await _thread(resources, principal, thread.thread_id)
+
+
+async def left_by_stop(resources: Resources, run: Run) -> Mapping[str, Any] | None:
+    """The state in which a run was stopped that could not tell it; None if there is none to be had.
+
+    Raises:
+        DatabaseUnavailable: the database does not answer.
+    """
+    try:
+        thread = await _thread(resources, run.principal, run.thread_id)
+    except NotFound:
+        return None  # a stateless run took it along
+    try:
+        async with (
+            asyncio.timeout(_LOOK_S),
+            _graph(resources, run.principal, thread, access="threads.read", fence=None) as graph,
+        ):
+            left = _shape(await graph.aget_state(LATEST.config(run.thread_id)))
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - factories and reducers are the user's code
+        log.warning("state_not_shown", run_id=str(run.run_id), error=f"{type(error).__name__}: {error}")
+        return None
+    return left if left["checkpoint"] is not None else None
+
+
+async def show(resources: Resources, run: Run, *, fence: int) -> None:
+    """Let a thread show the state in which its run was ended from outside: its worker is shut out and cannot.
+
+    `fence` is that of the end; with another one the next run is on its way, and will tell.
+    """
+    left = await left_by_stop(resources, run)
+    if left is None:
+        return
+    key = ThreadKey(tenant_id=run.tenant_id, thread_id=run.thread_id)
+    async with resources.database.transaction() as connection:
+        thread = await queue.lock_thread(connection, **key)
+        if thread is None or thread.fence != fence:
+            return
+        settlement = shown(
+            thread.status,
+            values=encode(left["values"]),
+            interrupts=interrupts_of(left),
+            error=thread.error,
+            left_by=replace(left_by_run(run), checkpoint_id=left["checkpoint_id"]),
+        )
+        await queue.settle_thread(connection, **key, settlement=settlement, new_writer=False)
 
 
 async def _write(

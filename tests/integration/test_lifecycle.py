@@ -12,6 +12,8 @@ from interlock.server.domain import Run, ThreadStatus
 from interlock.server.resources import Resources
 from interlock.server.runs import lifecycle
 from interlock.server.runs.lifecycle import Crashed, Drained, Finished, LeaseLost, Outcome
+from interlock.server.worker.execute import execute
+from interlock.server.worker.stop import Stop
 from interlock.tools.policy.budget import Limit
 
 from .engine import claimed, current, events_of, start, thread_of, told
@@ -21,6 +23,13 @@ BOOM = {"error": "ValueError", "message": "boom"}
 
 async def running(resources: Resources, **fields: Any) -> Run:
     return await claimed(resources, await start(resources, **fields))
+
+
+async def end(resources: Resources, run: Run, outcome: Outcome) -> None:
+    """End a run; one that breaks off does so until it is quarantined."""
+    await lifecycle.finish(resources, run, outcome)
+    while (row := await current(resources, run)) is not None and row.status == "pending":
+        await lifecycle.finish(resources, await claimed(resources, run), outcome)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +166,42 @@ async def test_a_stateless_run_takes_its_thread_along_and_leaves_its_end_to_read
     assert row is not None
     assert row.status == "success"
     assert told(await events_of(resources, run.thread_id))[-1] == ("run.ended", "success")
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Finished(status="timeout", error=BOOM), Crashed(cause="SIGKILL")],
+    ids=["timeout", "quarantine"],
+)
+async def test_the_thread_shows_the_state_in_which_a_run_ended_without_telling(
+    resources: Resources, outcome: Outcome
+) -> None:
+    """Half of its superstep asks a person, the other half never ended."""
+    before = await running(resources)
+    await lifecycle.finish(resources, before, Finished(status="success", values=b'{"old": 1}'))
+    run = await running(resources, graph="hitl", input={}, thread_id=before.thread_id)
+    asked = await execute(resources, run, Stop())
+    assert isinstance(asked, Finished)
+    await end(resources, run, outcome)
+    thread = await thread_of(resources, run)
+    assert thread is not None
+    assert (thread.status, thread.values, thread.interrupts) == ("error", {"before": 1}, asked.interrupts)
+    assert thread.left_by is not None
+    assert thread.left_by.checkpoint_id == asked.checkpoint_id
+
+
+@pytest.mark.parametrize("outcome", [Finished(status="timeout", error=BOOM), Crashed(cause="SIGKILL")])
+async def test_a_run_ends_though_its_state_cannot_be_looked_at(
+    resources: Resources, outcome: Outcome
+) -> None:
+    run = await running(resources)
+    await resources.database.execute(
+        b'UPDATE interlock.threads SET metadata = \'{"graph_id": "no such graph"}\''
+    )
+    await end(resources, run, outcome)
+    thread = await thread_of(resources, run)
+    assert thread is not None
+    assert thread.status == "error"
 
 
 @pytest.mark.parametrize("quarantined", [False, True])

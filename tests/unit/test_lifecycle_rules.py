@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 
 from interlock.server.domain import INFLIGHT, RunStatus
-from interlock.server.runs.lifecycle import FinalStatus, settled_status
+from interlock.server.runs.lifecycle import FinalStatus
+from interlock.server.runs.settling import settled_status
 
 FINAL: tuple[FinalStatus, ...] = get_args(FinalStatus)
 
