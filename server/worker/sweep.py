@@ -28,6 +28,7 @@ _BATCH = 100
 _OUTAGE_S = 4.0
 """A round of the sweep that comes so late has waited for the database."""
 _LOOK_EVERY_S = 0.25
+_LONGEST_SILENCE_S = 4.0
 _BLINK_S = 0.5
 """What a query, a connection or a heartbeat may take on top of its time."""
 
@@ -41,13 +42,17 @@ class Reclaim:
 
     def __init__(self, *, grace_s: float = 3.0) -> None:
         self._grace_s = grace_s
-        self._contact = _Contact(gap_s=_OUTAGE_S)
+        self._answers_since = self._answered = time.monotonic()
 
     async def expired(self, resources: Resources) -> int:
         """One round; returns how many runs were taken."""
         async with resources.database.connection() as connection:
             found = await queue.expired(connection)
-        if self._contact.answered() < self._grace_s:
+        now = time.monotonic()
+        if now - self._answered > _OUTAGE_S:
+            self._answers_since = now
+        self._answered = now
+        if now - self._answers_since < self._grace_s:
             return 0
         return sum([await _take_back(resources, run) for run in found])
 
@@ -56,31 +61,35 @@ async def reclaim_orphans(resources: Resources) -> None:
     """After the start: take runs back whose worker is gone, without waiting for their leases to run out.
 
     It is gone when it is not connected whenever we look, for longer than a living one needs to connect
-    anew, and has not renewed for longer than a living one leaves between two heartbeats.
+    anew, and has not renewed for some seconds, at the usual lease longer than a living one leaves between
+    two heartbeats.
     """
-    contact = _Contact(gap_s=LONGEST_PAUSE_S)
     suspects: set[Hashable] | None = None
+    watched_s, looked = 0.0, time.monotonic()
     while suspects is None or suspects:
         try:
-            suspects = await _look_at_orphans(resources, suspects, contact)
+            suspects = await _look_at_orphans(resources, suspects, watched_s)
         except DatabaseError as error:
             log.warning("sweep_failed", step="reclaim_orphans", error=str(error))
         await asyncio.sleep(_LOOK_EVERY_S)
+        # A look that waited for the database has seen nothing of the time in between.
+        watched_s += min(time.monotonic() - looked, _BLINK_S)
+        looked = time.monotonic()
 
 
 async def _look_at_orphans(
-    resources: Resources, suspects: Set[Hashable] | None, contact: _Contact
+    resources: Resources, suspects: Set[Hashable] | None, watched_s: float
 ) -> set[Hashable]:
     """Take back what is surely orphaned; returns which leases were so, unchanged, whenever we looked."""
     async with resources.database.connection() as connection:
         found = {_lease_of(run): (run, left_s) for run, left_s in await queue.orphaned(connection)}
-    watched_s = contact.answered()
     lease_s = resources.settings.worker.lease_s
+    # A living worker renews after each third of its lease. Where that is long, its absence must do.
+    patience_s = min(lease_s / 3 + _BLINK_S, _LONGEST_SILENCE_S)
     still = found.keys() if suspects is None else found.keys() & suspects
     for run, left_s in (found[lease] for lease in still):
         silent_s = max(watched_s, lease_s - left_s)
-        # A living worker renews after each third of its lease.
-        if watched_s > LONGEST_PAUSE_S + _BLINK_S and silent_s > lease_s / 3 + _BLINK_S:
+        if watched_s > LONGEST_PAUSE_S + _BLINK_S and silent_s > patience_s:
             await _take_back(resources, run, orphaned=True)
     return set(still)
 
@@ -93,22 +102,6 @@ def _lease_of(run: Run) -> Hashable:
 async def _take_back(resources: Resources, run: Run, *, orphaned: bool = False) -> bool:
     cause = f"worker {run.worker_id} went away without a word"
     return await lifecycle.take_back(resources, run, cause=cause, orphaned=orphaned) is not None
-
-
-class _Contact:
-    """For how long the database has answered without a gap."""
-
-    def __init__(self, *, gap_s: float) -> None:
-        self._gap_s = gap_s
-        self._since = self._last = time.monotonic()
-
-    def answered(self) -> float:
-        """Note an answer; returns the seconds since the first one after a gap."""
-        now = time.monotonic()
-        if now - self._last > self._gap_s:
-            self._since = now
-        self._last = now
-        return now - self._since
 
 
 async def tidy(resources: Resources) -> None:
