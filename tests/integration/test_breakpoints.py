@@ -14,7 +14,7 @@ from interlock.checkpoints.saver import ThreadSaver
 from interlock.server.domain import Event, Run
 from interlock.server.resources import Resources
 from interlock.server.runs import lifecycle
-from interlock.server.runs.lifecycle import LeaseLost
+from interlock.server.runs.lifecycle import Drained
 from interlock.server.worker.breakpoints import Breakpoints
 from interlock.server.worker.execute import execute
 from interlock.server.worker.stop import Lost, Stop
@@ -103,7 +103,7 @@ async def test_a_run_that_went_past_a_breakpoint_does_not_stop_there_again(
         if any(event.kind == "values" for event in events):
             break
     stop.set(Lost())
-    assert isinstance(await executing, LeaseLost)
+    assert isinstance(await executing, Drained)
     await lifecycle.hand_back(resources, taken, usage=None)
     outcome = await attempt(resources, onward)
     assert (outcome.status, outcome.next) == ("success", ())

@@ -52,6 +52,7 @@ def review(status: ReviewStatus, message: str | None = None, *, kind: ReviewKind
         checkpoint_ns="",
         arguments={},
         arguments_hash="",
+        definition_hash=None,
         arguments_schema=None,
         description="",
         allowed=[],
