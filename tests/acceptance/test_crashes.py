@@ -14,7 +14,7 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.schema import StreamMode
 
 from ..servers import InterlockServer, prepare, running, steps
-from .wire import Frame, frames, read_events
+from .wire import Frame, broken_off, frames, read_events
 
 Until = Callable[..., Awaitable[Any]]
 MODES: list[StreamMode] = ["updates", "custom", "values"]
@@ -165,7 +165,7 @@ async def all_started(client: LangGraphClient, threads: list[tuple[str, str]]) -
 
 
 async def test_stopped_server_hands_its_runs_back_and_ends_in_good_order(
-    own_server: InterlockServer, until: Until
+    own_server: InterlockServer, database_url: str, until: Until
 ) -> None:
     """O41: SIGTERM under load; the readers can come back, and no step ran twice."""
     client = get_client(url=own_server.url, api_key=None)
@@ -188,6 +188,7 @@ async def test_stopped_server_hands_its_runs_back_and_ends_in_good_order(
             assert (await client.runs.get(thread, run))["status"] == "success"
             assert await done(client, thread) == list(range(1, 9))
             assert sorted(steps(own_server, thread)) == sorted(f"step {n}" for n in range(1, 9))
+    assert broken_off(database_url, (run for _, run in started)) == {}
     await client.aclose()
 
 

@@ -21,7 +21,7 @@ from interlock.server.embedded import EmbeddedPostgres
 
 from ..servers import InterlockServer, prepare, running, steps
 from .pooler import TransactionPooler
-from .wire import read_events
+from .wire import broken_off, read_events
 
 Until = Callable[..., Awaitable[Any]]
 
@@ -100,6 +100,7 @@ async def test_runs_survive_a_restart_of_postgres_under_load(
     assert exposed.process.poll() is None
     for thread, _ in started:
         assert len(steps(exposed, thread)) <= 8, "no step ran more than once more"
+    assert broken_off(own_postgres.url, (run for _, run in started)) == {}, "an outage is no crash of the run"
 
 
 async def test_cut_connections_are_replaced(

@@ -1,16 +1,17 @@
 """What really comes over the wire, below the SDK: SSE frames with their ids and comments.
 
-And what the SDK says of a run, as conditions to wait for.
+And what the SDK says of a run, as conditions to wait for; and what only the database tells.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, NamedTuple
 
 import httpx
+import psycopg
 from langgraph_sdk.client import LangGraphClient
 
 _PATIENCE_S = 60
@@ -88,3 +89,13 @@ async def is_running(client: LangGraphClient, thread: str, run: str) -> bool:
 
 async def is_settled(client: LangGraphClient, thread: str) -> bool:
     return (await client.threads.get(thread))["status"] != "busy"
+
+
+def broken_off(database_url: str, run_ids: Iterable[str]) -> dict[str, int]:
+    """How often each run lost its worker without an answer; runs that never did are left out."""
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            "SELECT run_id::text, crashes FROM interlock.runs WHERE run_id = ANY(%s::uuid[]) AND crashes > 0",
+            (list(run_ids),),
+        )
+        return dict(rows.fetchall())
