@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+from ..streams import Serving, close_all
+
 _PROTOCOL = 196608
 _SSL_REQUEST, _CANCEL_REQUEST, _GSS_REQUEST = 80877103, 80877102, 80877104
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -38,6 +40,7 @@ class TransactionPooler:
         self._greeting = b""
         self._folder = tempfile.TemporaryDirectory(prefix="pool-")
         self._open: list[asyncio.StreamWriter] = []
+        self._serving = Serving(self._serve)
         self.url = f"postgresql://postgres@/{self._database}?host={self._folder.name}&port=6432"
         self.transactions = 0
 
@@ -45,13 +48,13 @@ class TransactionPooler:
         for _ in range(self._size):
             await self._free.put(await self._connect())
         path = Path(self._folder.name) / ".s.PGSQL.6432"
-        self._listener = await asyncio.start_unix_server(self._serve, path)
+        self._listener = await asyncio.start_unix_server(self._serving, path)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._listener.close()
-        for writer in self._open:
-            writer.close()
+        await self._serving.end()
+        await close_all(self._open)
         self._folder.cleanup()
 
     async def _connect(self) -> Stream:
@@ -69,7 +72,6 @@ class TransactionPooler:
         return reader, writer
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.append(writer)
         inbox: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             if await self._welcome(reader, writer):
@@ -79,7 +81,7 @@ class TransactionPooler:
                         inbox.put_nowait(message)
                 finally:
                     speaking.cancel()
-        writer.close()
+                    await asyncio.wait({speaking})
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer the start-up ourselves; false for what is not one."""

@@ -16,6 +16,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from ..servers import InterlockServer
+from ..streams import Serving, close_all
 
 SILENCE_S = 32
 READ_LIMIT_S = 9
@@ -37,15 +38,22 @@ async def impatient_proxy(target: str) -> AsyncGenerator[str]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream = await asyncio.open_connection(address.hostname, address.port)
-        await asyncio.gather(
-            pump(reader, upstream[1], None), pump(upstream[0], writer, READ_LIMIT_S), return_exceptions=True
-        )
+        try:
+            await asyncio.gather(
+                pump(reader, upstream[1], None),
+                pump(upstream[0], writer, READ_LIMIT_S),
+                return_exceptions=True,
+            )
+        finally:
+            await close_all([upstream[1]])
 
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    serving = Serving(serve)
+    listener = await asyncio.start_server(serving, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     finally:
         listener.close()
+        await serving.end()
 
 
 async def signs_of_life(url: str, method: str, path: str, body: Any = None) -> tuple[list[float], bytes]:

@@ -16,6 +16,7 @@ from interlock.checkpoints.database import Database
 from interlock.tools.builtin import BUILTIN
 from interlock.tools.policy.permissions import Principal
 
+from ..streams import Serving
 from .governed import governed, tool_graph
 
 Handler = Callable[[str], bytes]
@@ -24,23 +25,19 @@ Handler = Callable[[str], bytes]
 @asynccontextmanager
 async def web(handler: Handler) -> AsyncIterator[int]:
     """A web server on the loopback address that answers a request line with raw bytes."""
-    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         writer.write(handler(head))
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    serving = Serving(serve)
+    server = await asyncio.start_server(serving, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for writer in writers:
-            writer.close()
-        await server.wait_closed()
+        await serving.end()
 
 
 def page(body: bytes, *, kind: str = "text/plain", status: str = "200 OK", more: str = "") -> bytes:
