@@ -65,7 +65,10 @@ class HeldResponse(EventSourceResponse):
 
         try:
             await super().__call__(scope, receive, noted)
-        except SendTimeoutError:
+        except (SendTimeoutError, ExceptionGroup) as stuck:
+            # What the response says and its sign of life can be stuck at once: then both are in a group.
+            if isinstance(stuck, ExceptionGroup) and stuck.split(SendTimeoutError)[1] is not None:
+                raise
             log.info("stuck_reader_disconnected", path=scope.get("path"), after_s=self.send_timeout)
             await self._reader_left()
         if not self._finished and not self._left and self.media_type == "text/event-stream":

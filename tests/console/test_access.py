@@ -113,6 +113,8 @@ def test_a_refund_is_asked_for_reviewed_and_its_thread_deleted_with_the_keyboard
     page.keyboard.type("Refund 4 EUR for order A-1002 because it arrived broken")
     page.keyboard.press("Enter")
     expect(card(page, "Your decision is needed").get_by_role("heading", level=2)).to_be_focused()
+    # Buttons take no focus as long as the run that asked is still ending.
+    expect(page.get_by_role("button", name="Reject…")).to_be_enabled()
     tab_to(page, "Reject…")
     page.keyboard.press("Enter")
     page.keyboard.type("Too late")
