@@ -40,9 +40,6 @@ class SchemaMismatch(DatabaseError):
     """The database schema is older or newer than this release."""
 
 
-_FAILOVER = (psycopg.errors.ReadOnlySqlTransaction,)
-"""A failover leaves connections on what is a standby now."""
-
 # The driver counts these as failures of the server, but the same statement will fail again: a row too
 # wide for its index, a statement too deep.
 _REFUSALS = (
@@ -62,7 +59,12 @@ def translated() -> Iterator[None]:
         raise ConnectionEnded(f"the database cannot be reached: {error}") from error
     except _REFUSALS as error:
         raise DatabaseError(str(error)) from error
-    except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError, *_FAILOVER) as error:
+    except (
+        PoolTimeout,
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        psycopg.errors.ReadOnlySqlTransaction,
+    ) as error:
         raise DatabaseUnavailable(f"the database cannot be reached: {error}") from error
     except psycopg.errors.UniqueViolation as error:
         raise Conflict(str(error), constraint=error.diag.constraint_name) from error
