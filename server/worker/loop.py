@@ -88,6 +88,7 @@ class Worker:
             await stack.enter_async_context(self._leases)
             stack.push_async_callback(self._loops.stop)
             await self._loops.start()
+            reclaim = sweep.Reclaim(carries=self._carries)
             stack.callback(self.resources.wakeups.listen("interlock_runs", self._on_runs))
             stack.callback(self.resources.wakeups.listen("interlock_cancel", self._on_cancel))
             present = await self._announce_presence()
@@ -95,11 +96,11 @@ class Worker:
                 background = [
                     group.create_task(self._heartbeat(), name="heartbeat"),
                     group.create_task(self._watch_loops(), name="watchdog"),
-                    group.create_task(self._every(_RECLAIM_EVERY_S, sweep.Reclaim().expired), name="reclaim"),
+                    group.create_task(self._every(_RECLAIM_EVERY_S, reclaim.expired), name="reclaim"),
                     group.create_task(self._every(_TIDY_EVERY_S, sweep.tidy), name="tidy"),
                 ]
                 if present:
-                    orphans = sweep.reclaim_orphans(self.resources)
+                    orphans = sweep.reclaim_orphans(self.resources, carries=self._carries)
                     background.append(group.create_task(orphans, name="orphans"))
                 self.ready.set()
                 log.info(
@@ -189,6 +190,9 @@ class Worker:
             self._check.set()
 
     # --- carrying one run to its end -------------------------------------------------------------
+
+    def _carries(self, run: Run) -> bool:
+        return any((h.run.run_id, h.run.fence) == (run.run_id, run.fence) for h in self._held.values())
 
     async def _carry(self, held: Held) -> None:
         await self._store(held.run, await self._outcome(held))

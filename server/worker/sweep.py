@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Hashable, Set
+from collections.abc import Callable, Hashable, Set
 from typing import TYPE_CHECKING
 
 import structlog
@@ -37,17 +37,19 @@ class Reclaim:
     """Takes back, round by round, the runs whose lease ran out.
 
     An outage of the database looks like the death of everybody else: nobody could renew. After one it bears
-    with the living, who give back by themselves what they lost, at no cost to their runs.
+    with the living, who give back by themselves what they lost, at no cost to their runs. What this worker
+    `carries` it gives back itself, however long that takes.
     """
 
-    def __init__(self, *, grace_s: float = 3.0) -> None:
+    def __init__(self, *, carries: Callable[[Run], bool], grace_s: float = 3.0) -> None:
+        self._carries = carries
         self._grace_s = grace_s
         self._answers_since = self._answered = time.monotonic()
 
     async def expired(self, resources: Resources) -> int:
         """One round; returns how many runs were taken."""
         async with resources.database.connection() as connection:
-            found = await queue.expired(connection)
+            found = [run for run in await queue.expired(connection) if not self._carries(run)]
         now = time.monotonic()
         if now - self._answered > _OUTAGE_S:
             self._answers_since = now
@@ -57,18 +59,18 @@ class Reclaim:
         return sum([await _take_back(resources, run) for run in found])
 
 
-async def reclaim_orphans(resources: Resources) -> None:
+async def reclaim_orphans(resources: Resources, *, carries: Callable[[Run], bool]) -> None:
     """After the start: take runs back whose worker is gone, without waiting for their leases to run out.
 
     It is gone when it is not connected whenever we look, for longer than a living one needs to connect
     anew, and has not renewed for some seconds, at the usual lease longer than a living one leaves between
-    two heartbeats.
+    two heartbeats. What this worker `carries` is none.
     """
     suspects: set[Hashable] | None = None
     watched_s, looked = 0.0, time.monotonic()
     while suspects is None or suspects:
         try:
-            suspects = await _look_at_orphans(resources, suspects, watched_s)
+            suspects = await _look_at_orphans(resources, carries, suspects, watched_s)
         except DatabaseError as error:
             log.warning("sweep_failed", step="reclaim_orphans", error=str(error))
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -78,11 +80,15 @@ async def reclaim_orphans(resources: Resources) -> None:
 
 
 async def _look_at_orphans(
-    resources: Resources, suspects: Set[Hashable] | None, watched_s: float
+    resources: Resources, carries: Callable[[Run], bool], suspects: Set[Hashable] | None, watched_s: float
 ) -> set[Hashable]:
     """Take back what is surely orphaned; returns which leases were so, unchanged, whenever we looked."""
     async with resources.database.connection() as connection:
-        found = {_lease_of(run): (run, left_s) for run, left_s in await queue.orphaned(connection)}
+        found = {
+            _lease_of(run): (run, left_s)
+            for run, left_s in await queue.orphaned(connection)
+            if not carries(run)
+        }
     lease_s = resources.settings.worker.lease_s
     # A living worker renews after each third of its lease. Where that is long, its absence must do.
     patience_s = min(lease_s / 3 + _BLINK_S, _LONGEST_SILENCE_S)

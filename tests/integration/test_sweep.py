@@ -84,6 +84,11 @@ async def test_events_are_removed_after_their_retention_but_not_those_of_a_run_i
     assert await events_of(resources, waiting.thread_id)
 
 
+def nothing(_: Run) -> bool:
+    """What a worker carries that has only begun."""
+    return False
+
+
 async def expire(resources: Resources) -> None:
     """Let all leases run out."""
     await resources.database.execute(
@@ -92,7 +97,7 @@ async def expire(resources: Resources) -> None:
 
 
 async def test_a_reclaim_leaves_living_leases_alone(resources: Resources) -> None:
-    reclaim = sweep.Reclaim(grace_s=0)
+    reclaim = sweep.Reclaim(carries=nothing, grace_s=0)
     alive = await claimed(resources, await start(resources))
     assert await reclaim.expired(resources) == 0
     await expire(resources)
@@ -103,10 +108,23 @@ async def test_a_reclaim_leaves_living_leases_alone(resources: Resources) -> Non
     assert await reclaim.expired(resources) == 0
 
 
+async def test_a_reclaim_leaves_what_its_own_worker_carries_to_that_worker(resources: Resources) -> None:
+    mine = await claimed(resources, await start(resources))
+    others = await claimed(resources, await start(resources))
+    await expire(resources)
+    reclaim = sweep.Reclaim(carries=lambda run: run.run_id == mine.run_id, grace_s=0)
+    assert await reclaim.expired(resources) == 1
+    left = await current(resources, mine)
+    taken = await current(resources, others)
+    assert left is not None
+    assert taken is not None
+    assert [(row.status, row.crashes) for row in (left, taken)] == [("running", 0), ("pending", 1)]
+
+
 async def test_a_run_that_saves_a_step_between_the_deaths_of_its_workers_is_not_quarantined(
     resources: Resources,
 ) -> None:
-    reclaim = sweep.Reclaim(grace_s=0)
+    reclaim = sweep.Reclaim(carries=nothing, grace_s=0)
     run = await start(resources)
     for attempt in range(1, 6):
         await claimed(resources, run)
@@ -125,7 +143,7 @@ async def test_a_run_that_saves_a_step_between_the_deaths_of_its_workers_is_not_
 async def test_after_an_outage_the_living_have_time_to_give_back_what_they_lost(
     resources: Resources, until: Until
 ) -> None:
-    reclaim = sweep.Reclaim(grace_s=0.5)
+    reclaim = sweep.Reclaim(carries=nothing, grace_s=0.5)
     run = await claimed(resources, await start(resources))
     await expire(resources)
     assert await reclaim.expired(resources) == 0
@@ -154,7 +172,7 @@ async def test_orphans_are_taken_back_at_boot_but_not_from_a_worker_that_lives_u
     resources = replace(resources, settings=quick)
     dead, renewing, connecting = [await held_by(resources, name) for name in ("dead", "renews", "connects")]
     async with resources.database.connection() as session, asyncio.TaskGroup() as group:
-        boot = group.create_task(sweep.reclaim_orphans(resources))
+        boot = group.create_task(sweep.reclaim_orphans(resources, carries=nothing))
 
         async def renewed_until_the_end() -> bool:
             await queue.renew(session, [queue.Lease(renewing)], lease_s=3)
