@@ -30,6 +30,7 @@ from .api import (
 from .api.edge import Edge
 from .api.metrics import HttpMetrics
 from .api.openapi import describe
+from .api.project_app import Approach, Fork, ProjectApp
 from .auth.authenticate import Authenticator
 from .records.event_log import Hub
 from .resources import Resources, open_resources
@@ -70,6 +71,8 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
             app.state.tenants = Tenants(resources.database, catalog)
             for tenant_id in sorted(app.state.authenticator.tenants):
                 await app.state.tenants.welcome(tenant_id)
+            if project is not None:
+                await stack.enter_async_context(project.lifespan())
             if worker:
                 app.state.worker = await stack.enter_async_context(_working(resources))
             yield
@@ -87,10 +90,22 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
     app.state.metrics = HttpMetrics()
     problems.install(app)
     _include_routers(app, settings.http)
-    describe(app)
-    app.add_middleware(Edge, observe=app.state.metrics.observe, prefix=settings.http.mount_prefix)
-    _allow_origins(app, settings.http)
+    http = settings.http
+    project = None if catalog.hooks.app is None else ProjectApp(catalog.hooks.app, app, http)
+    describe(app, project=catalog.hooks.app)
+    _wrap(app, project, http)
     return app
+
+
+def _wrap(app: FastAPI, project: ProjectApp | None, http: HttpSettings) -> None:
+    """Put what every request passes around the routes; what is added last comes first."""
+    app.add_middleware(Fork, project=project, api=app, http=http)
+    if project is not None:
+        for one in reversed(project.middleware):
+            app.add_middleware(one.cls, *one.args, **one.kwargs)
+        app.add_middleware(Approach, project=project, api=app, http=http)
+    app.add_middleware(Edge, observe=app.state.metrics.observe, prefix=http.mount_prefix)
+    _allow_origins(app, http)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import os
 import signal
+import sys
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ _CLOSE_STREAMS_S = 3.0
 """Time for open responses to end by themselves after a stop signal."""
 _KEEP_ALIVE_S = 75
 _BACKLOG = 2048
+_STARTUP_FAILED = 3
+"""Exit code of a server that never answered; what went wrong is in the log."""
 
 
 def serve(
@@ -53,7 +56,7 @@ def serve(
         app,
         loop="auto",
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",
         lifespan="on",
         log_config=None,
         access_log=settings.log.level == "debug",
@@ -65,7 +68,10 @@ def serve(
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
     )
-    _Server(config, app, announce).run(sockets=[bound])
+    server = _Server(config, app, announce)
+    server.run(sockets=[bound])
+    if not server.started:
+        sys.exit(_STARTUP_FAILED)
 
 
 class _Server(uvicorn.Server):

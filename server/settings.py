@@ -95,6 +95,15 @@ class CorsSettings(Section):
     """Seconds for which a browser may remember a preflight."""
 
 
+class HeaderSettings(Section):
+    """Which request headers; names in any case, `*` for any part of one."""
+
+    includes: tuple[str, ...] = ()
+    """Names of those that are taken."""
+    excludes: tuple[str, ...] = ()
+    """Names of those that are not, of the ones above."""
+
+
 class HttpSettings(Section):
     """The HTTP side. The keys of `http` in langgraph.json have the same names."""
 
@@ -114,6 +123,10 @@ class HttpSettings(Section):
     """Largest request body without values of a graph: no input, no state, no item of the store."""
     cors: CorsSettings = CorsSettings()
     """Cross-origin requests."""
+    middleware_order: Literal["middleware_first", "auth_first"] = "middleware_first"
+    """Whether the middleware of the project's `http.app` comes before or after authentication."""
+    enable_custom_route_auth: bool = False
+    """Whether the routes of the project's `http.app` ask for credentials."""
     disable_assistants: bool = False
     """Answer 404 on the assistant routes."""
     disable_threads: bool = False

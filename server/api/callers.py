@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, FastAPI, Path, Request
+from starlette.requests import HTTPConnection
 
 from ...checkpoints.database import Database
 from ...tools.policy.permissions import Principal
 from ..resources import Resources
 from ..runs.scope import Action, Resource, Rule, allow
+
+IDENTIFIED = "interlock.principal"
+"""Key of an ASGI scope under which the principal stands that was found before; no client can set it."""
+
+OPEN_PATHS = frozenset({"/", "/ok", "/info", "/metrics", "/openapi.json", "/docs"})
+"""Paths of ours that nobody is asked for credentials on; and the console, which holds no data."""
 
 ThreadId = Annotated[UUID, Path(description="Id of a thread.")]
 RunId = Annotated[UUID, Path(description="Id of a run.")]
@@ -49,6 +56,17 @@ class Caller:
         allow(self.principal, Rule(resource, action))
 
 
+async def identify(app: FastAPI, request: HTTPConnection) -> Principal:
+    """Find who calls, once for each request.
+
+    Raises:
+        Unauthenticated: nobody that is known.
+    """
+    if IDENTIFIED not in request.scope:
+        request.scope[IDENTIFIED] = app.state.authenticator.authenticate(request.headers)
+    return request.scope[IDENTIFIED]
+
+
 class Guard:
     """Authenticates a request and holds it against the rule of its route."""
 
@@ -58,7 +76,7 @@ class Guard:
     async def __call__(self, request: Request) -> Caller:
         """Find the caller of a request, or refuse it."""
         state = request.app.state
-        principal = state.authenticator.authenticate(request.headers)
+        principal = await identify(request.app, request)
         allow(principal, self.rule)
         await state.tenants.welcome(principal.tenant)
         return Caller(principal, state.resources)

@@ -30,10 +30,11 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] != "lifespan":
+            _place_below(scope, self._prefix)
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["path"] = _route_path(scope["path"], self._prefix)
         exchange = _Exchange(scope, send)
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         started = time.perf_counter()
@@ -78,11 +79,10 @@ def _request_id(scope: Scope) -> str:
     return str(uuid7())
 
 
-def _route_path(path: str, prefix: str) -> str:
+def _place_below(scope: Scope, prefix: str) -> None:
+    """Tell routes what stands before them, or that a path is none of this server's."""
+    path = scope["path"]
     if prefix and (path == prefix or path.startswith(f"{prefix}/")):
-        path = path.removeprefix(prefix) or "/"
+        scope["root_path"] = prefix
     elif prefix and path != "/ok":
-        return _NOWHERE
-    # Served, not redirected: a redirect makes some clients drop the body of a POST. The console is a
-    # folder, whose slash tells a browser what its relative links mean.
-    return path if path == "/console/" else path.rstrip("/") or "/"
+        scope["path"] = _NOWHERE

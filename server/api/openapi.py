@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic.json_schema import models_json_schema
+from starlette.applications import Starlette
 
 from .bodies import reader_of
 
@@ -22,12 +24,14 @@ PROBLEM = {
 """Body of every error."""
 
 
-def describe(app: FastAPI) -> None:
-    """Give the app its description; it is made when first asked for."""
+def describe(app: FastAPI, *, project: Starlette | None = None) -> None:
+    """Give the app its description, that of the project's app included; it is made when first asked for."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _described(app)
+            if isinstance(project, FastAPI):
+                _merge(app.openapi_schema, project.openapi())
         return app.openapi_schema
 
     app.openapi = openapi
@@ -53,6 +57,28 @@ def _described(app: FastAPI) -> dict[str, Any]:
                 _describe_body(operation, route, schemas)
                 _describe_errors(operation)
     return description
+
+
+def _merge(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Add the project's description; its paths win as its routes do, and equal names are kept apart."""
+    text = orjson.dumps(theirs).decode()
+    components = theirs.get("components", {})
+    known = ours["components"]["schemas"]
+    renamed = {
+        name: f"App{name}"
+        for name, schema in components.get("schemas", {}).items()
+        if known.get(name, schema) != schema
+    }
+    for name, other in renamed.items():
+        text = text.replace(f'"{_REFERENCE.format(model=name)}"', f'"{_REFERENCE.format(model=other)}"')
+    theirs = orjson.loads(text)
+    for path, operations in theirs.get("paths", {}).items():
+        ours["paths"].setdefault(path, {}).update(operations)
+    for kind, named in theirs.get("components", {}).items():
+        into = ours["components"].setdefault(kind, {})
+        into.update(
+            {(renamed if kind == "schemas" else {}).get(name, name): one for name, one in named.items()}
+        )
 
 
 def _describe_body(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any]) -> None:

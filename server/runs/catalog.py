@@ -23,6 +23,7 @@ from langgraph_sdk.runtime import AccessContext
 from ...tools.policy.permissions import Principal
 from ..errors import NotFound, ServerError
 from .factory import GraphForm, NotAGraph, Opening, graph_form
+from .hooks import Hooks, checked_app, load_hook
 from .modules import ModuleNames, add_import_paths, foreign_environment
 from .project import GraphSource, Project
 from .user import RunUser
@@ -69,10 +70,12 @@ class Catalog:
         sources: Mapping[str, GraphSource],
         forms: Mapping[str, GraphForm],
         failures: Mapping[str, GraphFailure],
+        hooks: Hooks | None = None,
     ) -> None:
         self._sources = sources
         self._forms = forms
         self.failures = failures
+        self.hooks = hooks or Hooks()
         self.graph_ids: tuple[str, ...] = tuple(forms)
 
     def description(self, graph_id: str) -> str | None:
@@ -123,7 +126,8 @@ def load_catalog(project: Project, *, on_failure: str = "refuse") -> Catalog:
     """Import every graph of a project.
 
     Raises:
-        CatalogError: some failed and `on_failure` is "refuse"; the message names each with its cause.
+        CatalogError: some failed and `on_failure` is "refuse", or a hook of the project failed; the
+            message names each with its cause.
     """
     add_import_paths(project.import_paths)
     _add_environment(project)
@@ -136,6 +140,7 @@ def load_catalog(project: Project, *, on_failure: str = "refuse") -> Catalog:
         # Importing runs the project's own code, which may raise anything, or call `sys.exit`.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             failures[graph_id] = GraphFailure(graph_id, source.location, describe(error, project.directory))
+    hooks = _load_hooks(project, names)
     if names.ambiguous:
         log.warning(
             "modules_with_the_same_name", names=sorted(names.ambiguous), advice="import them relatively"
@@ -144,7 +149,20 @@ def load_catalog(project: Project, *, on_failure: str = "refuse") -> Catalog:
         raise CatalogError("\n".join(str(failure) for failure in failures.values()))
     for failure in failures.values():
         log.error("graph_failed_to_load", graph=failure.graph_id, file=failure.file, cause=failure.cause)
-    return Catalog(project.graphs, forms, failures)
+    return Catalog(project.graphs, forms, failures, hooks)
+
+
+def _load_hooks(project: Project, names: ModuleNames) -> Hooks:
+    """Import what the project hooks into the server; it would not be the same server without."""
+    checks = {"http.app": checked_app}
+    values: dict[str, Any] = {}
+    for key, check in checks.items():
+        try:
+            values[key] = check(load_hook(project, names, key))
+        except (Exception, SystemExit) as error:
+            cause = describe(error, project.directory)
+            raise CatalogError(f"`{key}` ({project.hooks[key]}): {cause}") from error
+    return Hooks(app=values["http.app"])
 
 
 def _add_environment(project: Project) -> None:

@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,6 @@ UNSUPPORTED_KEYS: Mapping[str, str] = {
     "checkpointer.serde": "checkpoints hold LangGraph's and LangChain's own types and those of your state",
     "checkpointer.ttl": "threads are kept until they are deleted",
     "encryption": "values are not encrypted at rest",
-    "http.app": "no routes of your own are served",
-    "http.configurable_headers": "request headers do not reach `configurable`",
-    "http.logging_headers": "requests are logged without their headers",
     "priority": "runs are taken in the order they came",
     "store.index": "store search does not rank by meaning",
     "store.ttl": "items are kept until they are deleted",
@@ -81,15 +78,21 @@ _SECTIONS: Mapping[str, frozenset[str]] = {
 _KEYS = frozenset({"graphs", "dependencies", "env", "encryption", "priority", "ui", "webhooks", *_SECTIONS})
 _OUR_HTTP_KEYS = frozenset(
     {
+        "configurable_headers",
         "cors",
         "disable_assistants",
         "disable_meta",
         "disable_runs",
         "disable_store",
         "disable_threads",
+        "enable_custom_route_auth",
+        "logging_headers",
+        "middleware_order",
         "mount_prefix",
     }
 )
+_HOOKS = ("http.app",)
+"""Keys that name an object of the project's code, `./file.py:name`."""
 
 INJECTED: Mapping[str, str] = {
     "LANGSERVE_GRAPHS": "graphs",
@@ -143,6 +146,8 @@ class Project:
     """Its `env`; a variable of the real environment wins."""
     settings: Mapping[str, Any]
     """Those of its keys that are settings of ours, by our names."""
+    hooks: Mapping[str, str] = field(default_factory=dict)
+    """Where the objects are that keys other than `graphs` name, by key."""
     unsupported: tuple[str, ...] = ()
     """Documented keys in use that we do not honour."""
     warnings: tuple[str, ...] = ()
@@ -178,6 +183,7 @@ def load_project(path: Path, environ: Mapping[str, str]) -> Project:
     graphs = _graphs(config.get("graphs"), problems)
     paths, warnings = _import_paths(config.get("dependencies", []), path.parent, problems)
     environment = _environment(config.get("env", {}), path.parent, problems, warnings)
+    hooks = _hooks(config, problems)
     if problems:
         raise ProjectError("\n".join(f"{path.name}: {problem}" for problem in problems))
     return Project(
@@ -186,6 +192,7 @@ def load_project(path: Path, environ: Mapping[str, str]) -> Project:
         import_paths=tuple(paths),
         environment=environment,
         settings=_settings(config),
+        hooks=hooks,
         unsupported=tuple(key for key in UNSUPPORTED_KEYS if _value(config, key)),
         warnings=tuple(warnings),
     )
@@ -289,6 +296,20 @@ def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     http = config.get("http") or {}
     ours = {key: value for key, value in http.items() if key in _OUR_HTTP_KEYS and value is not None}
     return {"http": ours} if ours else {}
+
+
+def _hooks(config: Mapping[str, Any], problems: list[str]) -> dict[str, str]:
+    hooks: dict[str, str] = {}
+    for key in _HOOKS:
+        spec = _value(config, key)
+        if spec is None:
+            continue
+        location, _, attribute = spec.rpartition(":") if isinstance(spec, str) else ("", "", "")
+        if not location or not attribute:
+            problems.append(f"`{key}` is {spec!r}; it must be `./file.py:name` or `package.module:name`")
+        else:
+            hooks[key] = spec
+    return hooks
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
