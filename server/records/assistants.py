@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -90,17 +90,11 @@ async def insert(
     return Assistant.from_row(row) if row else None
 
 
-async def ensure_defaults(
-    connection: Connection, *, tenant_id: str, descriptions: Mapping[str, str | None]
-) -> None:
+async def ensure_defaults(connection: Connection, *, tenant_id: str, contents: Iterable[Content]) -> None:
     """Give a tenant the assistant that each graph has by itself; existing ones stay as they are."""
-    for graph_id, description in descriptions.items():
-        content = Content(
-            graph_id=graph_id, name=graph_id, description=description, metadata={"created_by": "system"}
-        )
-        await insert(
-            connection, tenant_id=tenant_id, assistant_id=default_assistant_id(graph_id), content=content
-        )
+    for content in contents:
+        assistant_id = default_assistant_id(content.graph_id)
+        await insert(connection, tenant_id=tenant_id, assistant_id=assistant_id, content=content)
 
 
 async def get(

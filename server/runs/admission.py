@@ -225,7 +225,7 @@ class _Admission:
                 known = ", ".join(sorted(catalog.graph_ids))
                 raise Invalid(
                     f"Invalid assistant: {name!r}. Must be either:\n- A valid assistant UUID, or\n"
-                    f"- One of the registered graphs: {known}"
+                    f"- One of the registered graphs: {known}\nNo assistant found for {name!r}."
                 ) from None
         tenant = self.principal.tenant
         found = await assistants.get(self.connection, tenant_id=tenant, assistant_id=assistant_id)
@@ -237,7 +237,7 @@ class _Admission:
             if default_assistant_id(graph_id) == assistant_id:
                 # A tenant that nobody has prepared yet has the default assistants all the same.
                 await assistants.ensure_defaults(
-                    self.connection, tenant_id=tenant, descriptions={graph_id: catalog.description(graph_id)}
+                    self.connection, tenant_id=tenant, contents=[catalog.default_content(graph_id)]
                 )
                 made = await assistants.get(self.connection, tenant_id=tenant, assistant_id=assistant_id)
                 assert made is not None

@@ -51,8 +51,8 @@ class Tenants:
         if tenant_id in self._welcomed:
             return
         async with self._lock, self._database.transaction() as connection:
-            descriptions = {name: self._catalog.description(name) for name in self._catalog.graph_ids}
-            await assistants.ensure_defaults(connection, tenant_id=tenant_id, descriptions=descriptions)
+            contents = [self._catalog.default_content(graph_id) for graph_id in self._catalog.graph_ids]
+            await assistants.ensure_defaults(connection, tenant_id=tenant_id, contents=contents)
         self._welcomed.add(tenant_id)
 
 

@@ -22,6 +22,7 @@ from langgraph_sdk.runtime import AccessContext
 
 from ...tools.policy.permissions import Principal
 from ..errors import NotFound, ServerError
+from ..records.assistants import Content
 from .factory import GraphForm, NotAGraph, Opening, graph_form
 from .hooks import Hooks, checked_app, load_hook
 from .modules import ModuleNames, add_import_paths, foreign_environment
@@ -78,10 +79,21 @@ class Catalog:
         self.hooks = hooks or Hooks()
         self.graph_ids: tuple[str, ...] = tuple(forms)
 
-    def description(self, graph_id: str) -> str | None:
-        """What langgraph.json says about a graph."""
-        source = self._sources.get(graph_id)
-        return source.description if source else None
+    def default_content(self, graph_id: str) -> Content:
+        """What the assistant holds that a graph has by itself."""
+        source = self._sources[graph_id]
+        config = {key: value for key, value in source.config.items() if key != "context"}
+        context = source.config.get("context") or config.get("configurable") or {}
+        if context:
+            config["configurable"] = context
+        return Content(
+            graph_id=graph_id,
+            name=graph_id,
+            description=source.description,
+            config=config,
+            context=context,
+            metadata={"created_by": "system"},
+        )
 
     @asynccontextmanager
     async def open(

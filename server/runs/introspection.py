@@ -10,10 +10,10 @@ from uuid import UUID
 
 import structlog
 from langchain_core.runnables import RunnableConfig
-from langgraph.graph.state import CompiledStateGraph
+from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
-from pydantic import TypeAdapter, create_model
+from pydantic import BaseModel, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 
 from ...checkpoints.store import PostgresStore
@@ -106,6 +106,14 @@ def _assistant_id(resources: Resources, assistant_or_graph: str) -> UUID:
         raise Invalid("Invalid assistant ID: must be a UUID, or the name of a graph") from None
 
 
+def _state_schema(builder: StateGraph[Any, Any, Any, Any] | None) -> JsonObject | None:
+    """The schema of a state that has one itself, with all that its author wrote into it."""
+    declared = builder and builder.state_schema
+    if isinstance(declared, type) and issubclass(declared, BaseModel):
+        return declared.model_json_schema()
+    return None
+
+
 def _schemas(graph: PregelProtocol) -> JsonObject:
     if not isinstance(graph, Pregel):
         return dict.fromkeys(SCHEMAS)
@@ -114,7 +122,7 @@ def _schemas(graph: PregelProtocol) -> JsonObject:
     declared = {
         "input": (graph.get_input_jsonschema, builder and builder.input_schema),
         "output": (graph.get_output_jsonschema, builder and builder.output_schema),
-        "state": (lambda: None, builder and builder.state_schema),
+        "state": (partial(_state_schema, builder), builder and builder.state_schema),
     }
     found = {
         f"{part}_schema": _schema(make) or _schema(partial(_of_fields, graph.get_name(part), kind))

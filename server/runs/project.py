@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,9 @@ _OUR_HTTP_KEYS = frozenset(
 _HOOKS = ("http.app",)
 """Keys that name an object of the project's code, `./file.py:name`."""
 
+CONFIG_VARIABLE = "LANGGRAPH_CONFIG"
+"""Holds a whole langgraph.json, or what the assistants of its graphs begin with, by graph id."""
+
 INJECTED: Mapping[str, str] = {
     "LANGSERVE_GRAPHS": "graphs",
     "LANGGRAPH_AUTH": "auth",
@@ -116,6 +119,8 @@ class GraphSource:
     graph_id: str
     spec: str
     description: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What its own assistant begins with: keys of a run's `config`, and `context`."""
 
     @property
     def location(self) -> str:
@@ -184,6 +189,7 @@ def load_project(path: Path, environ: Mapping[str, str]) -> Project:
     paths, warnings = _import_paths(config.get("dependencies", []), path.parent, problems)
     environment = _environment(config.get("env", {}), path.parent, problems, warnings)
     hooks = _hooks(config, problems)
+    graphs = _configured(graphs, {**environment, **environ}.get(CONFIG_VARIABLE, ""), problems)
     if problems:
         raise ProjectError("\n".join(f"{path.name}: {problem}" for problem in problems))
     return Project(
@@ -199,8 +205,8 @@ def load_project(path: Path, environ: Mapping[str, str]) -> Project:
 
 
 def _read(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
-    if injected := environ.get("LANGGRAPH_CONFIG"):
-        config = _parsed("LANGGRAPH_CONFIG", injected)
+    if "graphs" in (injected := _parsed(CONFIG_VARIABLE, environ.get(CONFIG_VARIABLE) or "{}")):
+        config = injected
     elif path.exists():
         config = _parsed(path.name, path.read_text(encoding="utf-8"))
     elif "LANGSERVE_GRAPHS" in environ:
@@ -255,6 +261,26 @@ def _graphs(value: Any, problems: list[str]) -> dict[str, GraphSource]:
             problems.append(f"graph {graph_id!r} is {source.spec!r}; it must end with `:name` of the graph")
         graphs[graph_id] = source
     return graphs
+
+
+def _configured(
+    graphs: Mapping[str, GraphSource], injected: str, problems: list[str]
+) -> dict[str, GraphSource]:
+    """The graphs, each with what `LANGGRAPH_CONFIG` says about it by id."""
+    configs = _parsed(CONFIG_VARIABLE, injected or "{}")
+    if "graphs" in configs:
+        return dict(graphs)
+    for graph_id, config in configs.items():
+        place = f"{CONFIG_VARIABLE}: graph {graph_id!r}"
+        if graph_id not in graphs:
+            problems.append(f"{place} does not exist; it takes configs by graph, or a whole {FILE_NAME}")
+        elif not isinstance(config, dict):
+            problems.append(f"{place} must have an object")
+        elif config.get("context") and config.get("configurable"):
+            problems.append(f"{place}: give either `context` or `configurable`, not both")
+    if problems:
+        return dict(graphs)
+    return {name: replace(source, config=configs.get(name, {})) for name, source in graphs.items()}
 
 
 def _import_paths(value: Any, directory: Path, problems: list[str]) -> tuple[list[Path], list[str]]:

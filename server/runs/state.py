@@ -341,7 +341,8 @@ def _shape(state: StateSnapshot) -> dict[str, Any]:
         "values": state.values,
         "next": list(state.next),
         "tasks": [_task(task) for task in state.tasks],
-        "metadata": state.metadata,
+        # LangGraph stores it beside the metadata, clients look for it inside.
+        "metadata": {**(state.metadata or {}), "thread_id": state.config["configurable"]["thread_id"]},
         "created_at": state.created_at,
         "checkpoint": checkpoint,
         "parent_checkpoint": parent,

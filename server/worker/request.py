@@ -51,8 +51,7 @@ def graph_config(run: Run, *, callbacks: list[BaseCallbackHandler], continues: b
         "configurable": {
             **configurable,
             **ids,
-            "user_id": run.principal.subject,
-            **_user(run.principal),
+            **_user(run.principal, told=configurable.get("user_id")),
             "langgraph_request_id": None,
         },
         "metadata": metadata,
@@ -66,12 +65,16 @@ def graph_config(run: Run, *, callbacks: list[BaseCallbackHandler], continues: b
     return cast("RunnableConfig", config)
 
 
-def _user(principal: Principal) -> dict[str, Any]:
-    """Who asked, where the server asks for credentials; LangGraph hands it to nodes as `server_info.user`."""
+def _user(principal: Principal, *, told: Any) -> dict[str, Any]:
+    """Who asked. Where the server asks nobody for credentials, it is who the client says it is.
+
+    LangGraph hands an authenticated one to nodes as `server_info.user`.
+    """
     user = user_of(principal)
     if user is None:
-        return {}
+        return {"user_id": principal.subject if told is None else told}
     return {
+        "user_id": principal.subject,
         "langgraph_auth_user": user,
         "langgraph_auth_user_id": user.identity,
         "langgraph_auth_permissions": list(user.permissions),

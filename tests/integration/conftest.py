@@ -65,9 +65,11 @@ def serve_api(database_url: str, catalog: Catalog) -> ServeApi:
     """Serve the API in process: `async with serve_api(worker=True, unknown_fields="refuse") as http:`."""
 
     @asynccontextmanager
-    async def serve(*, worker: bool = False, **values: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async def serve(
+        *, worker: bool = False, graphs: Catalog = catalog, **values: Any
+    ) -> AsyncIterator[httpx.AsyncClient]:
         settings = Settings.model_validate({"database": {"url": database_url, "pool_max": 5}, **values})
-        app = create_app(settings, catalog, hub=Hub(), worker=worker)
+        app = create_app(settings, graphs, hub=Hub(), worker=worker)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             _lifespan(app),

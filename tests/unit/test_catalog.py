@@ -335,8 +335,7 @@ def test_a_description_is_kept(project: Make) -> None:
     catalog = project(
         {"a.py": PRELUDE + "graph = build()"}, {"a": {"path": "./a.py:graph", "description": "D"}}
     )
-    assert catalog.description("a") == "D"
-    assert catalog.description("b") is None
+    assert catalog.default_content("a").description == "D"
 
 
 async def test_relative_imports_work_with_and_without_a_package(project: Make) -> None:

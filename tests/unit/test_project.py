@@ -38,6 +38,34 @@ def test_a_graph_is_a_string_or_an_object_with_a_description(tmp_path: Path) -> 
     assert project.graphs["b"].description == "B"
 
 
+def test_what_an_assistant_begins_with_can_come_from_the_environment_or_the_env_of_the_file(
+    tmp_path: Path,
+) -> None:
+    said = json.dumps({"agent": {"configurable": {"model": "m"}}})
+    for project in (
+        load(tmp_path, {"LANGGRAPH_CONFIG": said}),
+        load(tmp_path, env={"LANGGRAPH_CONFIG": said}),
+        load(tmp_path, {"LANGGRAPH_CONFIG": said}, env={"LANGGRAPH_CONFIG": "{}"}),
+    ):
+        assert project.graphs["agent"].config == {"configurable": {"model": "m"}}
+    whole = json.dumps({"graphs": {"other": "./other.py:graph"}})
+    assert list(load(tmp_path, {"LANGGRAPH_CONFIG": whole}).graphs) == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ({"agnet": {}}, "graph 'agnet' does not exist"),
+        ({"agent": 3}, "must have an object"),
+        ({"agent": {"context": {"a": 1}, "configurable": {"a": 1}}}, "not both"),
+    ],
+)
+def test_a_beginning_that_no_assistant_could_have_is_refused(
+    tmp_path: Path, said: dict[str, Any], word: str
+) -> None:
+    assert word in refusal(tmp_path, {"LANGGRAPH_CONFIG": json.dumps(said)})
+
+
 @pytest.mark.parametrize(
     ("config", "word"),
     [
