@@ -104,8 +104,9 @@ def _wrap(app: FastAPI, project: ProjectApp | None, http: HttpSettings) -> None:
         for one in reversed(project.middleware):
             app.add_middleware(one.cls, *one.args, **one.kwargs)
         app.add_middleware(Approach, project=project, api=app, http=http)
-    app.add_middleware(Edge, observe=app.state.metrics.observe, prefix=http.mount_prefix)
-    _allow_origins(app, http)
+    app.add_middleware(Edge, observe=app.state.metrics.observe, http=http)
+    if project is None or not project.allows_origins or "cors" in http.model_fields_set:
+        _allow_origins(app, http)
 
 
 @asynccontextmanager

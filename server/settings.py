@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -94,6 +94,36 @@ class CorsSettings(Section):
     max_age: int = Field(default=600, ge=0)
     """Seconds for which a browser may remember a preflight."""
 
+    @field_validator("allow_origin_regex")
+    @classmethod
+    def _pattern(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return pattern
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_the_pattern(cls, values: Any) -> Any:
+        # `further` origins of a pattern alone would be further ones than all.
+        if isinstance(values, dict) and values.get("allow_origin_regex") and "allow_origins" not in values:
+            return {**values, "allow_origins": ()}
+        return values
+
+    @model_validator(mode="after")
+    def _credentials_of_known_pages(self) -> Self:
+        anybody = "*" in self.allow_origins or (
+            self.allow_origin_regex is not None
+            and re.fullmatch(self.allow_origin_regex, "https://anybody.invalid") is not None
+        )
+        if self.allow_credentials and anybody:
+            raise ValueError(
+                "`allow_credentials` lets every web page act as whoever is signed in when all origins are "
+                "allowed; name the pages in `allow_origins` or `allow_origin_regex`"
+            )
+        return self
+
 
 class HeaderSettings(Section):
     """Which request headers; names in any case, `*` for any part of one."""
@@ -102,6 +132,14 @@ class HeaderSettings(Section):
     """Names of those that are taken."""
     excludes: tuple[str, ...] = ()
     """Names of those that are not, of the ones above."""
+
+
+class ConfigurableHeaders(HeaderSettings):
+    """The same, with a default as LangGraph's."""
+
+    includes: tuple[str, ...] = ("x-*",)
+    """Names of those that are taken. A pattern never reaches `authorization`, `cookie`, `x-api-key`,
+    `x-service-key` and `x-tenant-id`; name them in full."""
 
 
 class HttpSettings(Section):
@@ -123,6 +161,10 @@ class HttpSettings(Section):
     """Largest request body without values of a graph: no input, no state, no item of the store."""
     cors: CorsSettings = CorsSettings()
     """Cross-origin requests."""
+    configurable_headers: ConfigurableHeaders = ConfigurableHeaders()
+    """Request headers that a run finds in `configurable`, by their names in lower case."""
+    logging_headers: HeaderSettings = HeaderSettings()
+    """Request headers that are logged, with a line for each request. Secrets are blanked."""
     middleware_order: Literal["middleware_first", "auth_first"] = "middleware_first"
     """Whether the middleware of the project's `http.app` comes before or after authentication."""
     enable_custom_route_auth: bool = False

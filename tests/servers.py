@@ -23,6 +23,8 @@ from psycopg import sql
 from interlock.server.embedded import EmbeddedPostgres
 
 GRAPHS = Path(__file__).parent / "graphs"
+PROJECT_APP = Path(__file__).parent / "project_app"
+"""A project with routes, middleware and hooks of its own."""
 OUR_VARIABLES = (
     "INTERLOCK_",
     "LANGGRAPH_",

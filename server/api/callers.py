@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -31,6 +32,8 @@ class Caller:
 
     principal: Principal
     resources: Resources
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of the request."""
 
     @property
     def tenant_id(self) -> str:
@@ -79,7 +82,7 @@ class Guard:
         principal = await identify(request.app, request)
         allow(principal, self.rule)
         await state.tenants.welcome(principal.tenant)
-        return Caller(principal, state.resources)
+        return Caller(principal, state.resources, request.headers)
 
 
 def may(resource: Resource, action: Action) -> Any:

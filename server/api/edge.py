@@ -11,7 +11,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
+from ..settings import HttpSettings
+from ..telemetry import hide_secrets
+from .headers import chosen
 from .problems import unexpected
+
+log = structlog.get_logger(__name__)
 
 Observe = Callable[[str, str, int, float], None]
 """Called with method, route, status and seconds when a response is complete."""
@@ -23,10 +28,11 @@ _REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 class Edge:
     """Pure ASGI, so that a stream passes through it byte by byte."""
 
-    def __init__(self, app: ASGIApp, *, observe: Observe, prefix: str) -> None:
+    def __init__(self, app: ASGIApp, *, observe: Observe, http: HttpSettings) -> None:
         self._app = app
         self._observe = observe
-        self._prefix = prefix
+        self._prefix = http.mount_prefix
+        self._logged = http.logging_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -47,7 +53,22 @@ class Edge:
         finally:
             structlog.contextvars.unbind_contextvars("request_id")
             route = getattr(scope.get("route"), "path", "unmatched")
-            self._observe(scope["method"], route, exchange.status or 499, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._observe(scope["method"], route, exchange.status or 499, seconds)
+            if self._logged.includes:
+                self._log(scope, exchange, seconds)
+
+    def _log(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
+        given = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+        log.info(
+            "request",
+            request_id=exchange.request_id,
+            method=scope["method"],
+            path=scope["path"],
+            status=exchange.status or 499,
+            seconds=round(seconds, 3),
+            headers=hide_secrets(log, "info", chosen(given, self._logged)),
+        )
 
 
 class _Exchange:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,12 @@ from ..encoding import encode
 from ..errors import NotFound
 from ..records import queue, threads
 from ..runs import admission, cancel, state
+from ..runs.admission import RunRequest
 from ..runs.state import Place
 from ..wire.frames import Cursor, Frame
 from ..wire.run_stream import GONE, View, answer, beginning, run_frames
 from .callers import Caller
+from .headers import for_configurable
 from .held import OnLeave, awaited_json, event_stream, place_headers
 from .run_schemas import RunCreate
 
@@ -29,8 +32,16 @@ async def start(
     caller: Caller, wanted: RunCreate, *, thread_id: UUID | None, idempotency_key: str | None
 ) -> Run:
     """Create the run that a client wants, without `thread_id` on a thread made for it."""
-    request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
-    return await admission.admit(caller.resources, caller.principal, request)
+    return (await start_all(caller, [wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)]))[
+        0
+    ]
+
+
+async def start_all(caller: Caller, requests: Sequence[RunRequest]) -> list[Run]:
+    """Create runs, all or none, which find the headers of the client in `configurable`."""
+    headers = for_configurable(caller.headers, caller.resources.settings.http.configurable_headers)
+    given = [replace(request, headers=headers) for request in requests]
+    return await admission.admit_batch(caller.resources, caller.principal, given)
 
 
 def stream_from_start(caller: Caller, run: Run, *, thread_id: UUID | None, cancel_on_leave: bool) -> Response:

@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
@@ -47,6 +48,11 @@ class ProjectApp:
         self._http = http
         self._state: Mapping[str, Any] = {}
         self._own_pages = frozenset(_description_pages(app))
+
+    @property
+    def allows_origins(self) -> bool:
+        """Whether its own middleware says which web pages may call; ours would say `all` over it."""
+        return any(one.cls is CORSMiddleware for one in self.middleware)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

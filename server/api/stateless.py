@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from ..domain import CancelAction
 from ..errors import NotFound
-from ..runs import admission, cancel
+from ..runs import cancel
 from .bodies import bodies, body
 from .callers import Caller, may
-from .following import place_of, start, stream_from_start, wait_for
+from .following import place_of, start, start_all, stream_from_start, wait_for
 from .held import place_headers
 from .run_schemas import CancelMany, RunCreate
 from .runs import IdempotencyKey, MayRun, Wanted
@@ -60,7 +60,7 @@ async def create_runs(
         one.request(thread_id=None, idempotency_key=idempotency_key and f"{idempotency_key}#{place}")
         for place, one in enumerate(wanted)
     ]
-    runs = await admission.admit_batch(caller.resources, caller.principal, requests)
+    runs = await start_all(caller, requests)
     return json_response([run_shape(run) for run in runs])
 
 

@@ -74,8 +74,10 @@ class RunRequest:
     feedback_keys: Sequence[str] | None = None
     priority: int = 0
     """Lower is served first."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What came with the request and stands in `configurable`, over what the request says there itself."""
     idempotency_key: str | None = None
-    """The same key with the same request is the same run."""
+    """The same key with the same request is the same run; `headers` are not part of it."""
 
     @property
     def temporary(self) -> bool:
@@ -347,6 +349,7 @@ def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, An
         **(request.config.get("configurable") or {}),
         **(request.context or {}),
         **request.place,
+        **request.headers,
     }
     # `__…` is LangGraph's own. A `RemoteGraph` that is a node sends some along, so they are not refused.
     configurable = {k: v for k, v in configurable.items() if k != "thread_id" and not k.startswith("__")}
@@ -374,6 +377,6 @@ def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, An
 
 
 def _hash(request: RunRequest) -> bytes:
-    fields = {name: getattr(request, name) for name in RunRequest.__dataclass_fields__}
+    fields = {name: getattr(request, name) for name in RunRequest.__dataclass_fields__ if name != "headers"}
     canonical = orjson.dumps(orjson.loads(encode(fields)), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical).digest()

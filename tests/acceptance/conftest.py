@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import hashlib
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +15,24 @@ import pytest
 
 from interlock.server.embedded import EmbeddedPostgres
 
-from ..servers import InterlockServer, fresh_database, prepare, running
+from ..servers import PROJECT_APP, InterlockServer, fresh_database, prepare, running
+
+ANN = {"x-api-key": "ann-key"}
+BOB = {"x-api-key": "bob-key"}
+KEYS = "\n".join(
+    f"""
+[[auth.api_keys]]
+name = "{name}"
+sha256 = "{hashlib.sha256(f"{name}-key".encode()).hexdigest()}"
+tenant = "{tenant}"
+subject = "{name}"
+roles = ["admin"]
+"""
+    for name, tenant in (("ann", "acme"), ("bob", "other"))
+)
+"""Keys of two callers of two tenants, for interlock.toml."""
+
+Serve = Callable[..., InterlockServer]
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +64,30 @@ async def http(server: InterlockServer) -> AsyncIterator[httpx.AsyncClient]:
     """Plain HTTP, for what the SDK hides."""
     async with httpx.AsyncClient(base_url=server.url, timeout=httpx.Timeout(30.0)) as opened:
         yield opened
+
+
+@pytest.fixture
+def serve(interlock_server: Serve, tmp_path: Path) -> Serve:
+    """Serve a copy of the project with an application: `serve(http={…}, toml=KEYS)`."""
+    project = tmp_path / "project"
+
+    def start(
+        command: str = "dev",
+        *,
+        http: Mapping[str, Any] | None = None,
+        toml: str = "",
+        wait: bool = True,
+        env: Mapping[str, str] | None = None,
+        **keys: Any,
+    ) -> InterlockServer:
+        shutil.copytree(
+            PROJECT_APP, project, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+        config = json.loads((project / "langgraph.json").read_text())
+        config["http"] = {"app": "./web.py:app", **(http or {})}
+        (project / "langgraph.json").write_text(json.dumps({**config, **keys}))
+        (project / "interlock.toml").write_text(toml)
+        notes = str(tmp_path / "notes.txt")
+        return interlock_server(command, project=project, wait=wait, env={"APP_NOTES": notes, **(env or {})})
+
+    return start

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +12,8 @@ from langgraph_sdk import get_client
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from ..servers import InterlockServer, prepare, running
-
-PROJECT = Path(__file__).parents[1] / "project_app"
-KEYS = f"""
-[[auth.api_keys]]
-name = "ann"
-sha256 = "{hashlib.sha256(b"ann-key").hexdigest()}"
-tenant = "acme"
-subject = "ann"
-roles = ["admin"]
-"""
-ANN = {"x-api-key": "ann-key"}
-Serve = Callable[..., InterlockServer]
+from ..servers import PROJECT_APP, InterlockServer, prepare, running
+from .conftest import ANN, KEYS, Serve
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +23,7 @@ def app_server(
     """The project as it is, without keys."""
     folder = tmp_path_factory.mktemp("project-app")
     served = prepare(
-        module_database_url, folder, project=PROJECT, env={"APP_NOTES": str(folder / "notes.txt")}
+        module_database_url, folder, project=PROJECT_APP, env={"APP_NOTES": str(folder / "notes.txt")}
     )
     with running(served):
         yield served
@@ -47,23 +33,6 @@ def app_server(
 async def web(app_server: InterlockServer) -> Any:
     async with httpx.AsyncClient(base_url=app_server.url, timeout=30) as opened:
         yield opened
-
-
-@pytest.fixture
-def serve(interlock_server: Serve, tmp_path: Path) -> Serve:
-    """Serve a copy of the project: `serve(http={…}, toml=KEYS)`."""
-
-    def start(*, http: Mapping[str, Any], toml: str = "", wait: bool = True, **env: str) -> InterlockServer:
-        project = tmp_path / "project"
-        shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("__pycache__"))
-        config = json.loads((project / "langgraph.json").read_text())
-        config["http"] = {"app": "./web.py:app", **http}
-        (project / "langgraph.json").write_text(json.dumps(config))
-        (project / "interlock.toml").write_text(toml)
-        env = {"APP_NOTES": str(tmp_path / "notes.txt"), **env}
-        return interlock_server(project=project, wait=wait, env=env)
-
-    return start
 
 
 async def test_routes_of_a_project_come_first_except_before_the_health_check(web: httpx.AsyncClient) -> None:
@@ -103,7 +72,7 @@ async def test_lifespan_of_a_project_surrounds_the_server(serve: Serve, tmp_path
 
 
 async def test_a_lifespan_that_fails_refuses_the_start_and_says_why(serve: Serve) -> None:
-    served = serve(http={}, wait=False, APP_FAILS="1")
+    served = serve(http={}, wait=False, env={"APP_FAILS": "1"})
     assert served.process is not None
     assert served.process.wait(60) != 0
     assert "the ledger is locked" in served.log

@@ -11,7 +11,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
 from pydantic import BaseModel
-from starlette.responses import Response, StreamingResponse
+from starlette.datastructures import MutableHeaders
+from starlette.responses import StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 def note(text: str) -> None:
@@ -39,11 +41,22 @@ class Problem(BaseModel):
     severity: int
 
 
-@app.middleware("http")
-async def stamp(request: Request, call_next: Any) -> Response:
-    response = await call_next(request)
-    response.headers["x-stamped"] = "yes"
-    return response
+class Stamp:
+    """Marks every response. Plain ASGI: the other form ends a broken response as if it were whole."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-stamped"] = "yes"
+            await send(message)
+
+        await self.app(scope, receive, stamped)
+
+
+app.add_middleware(Stamp)
 
 
 @app.get("/threads/custom")
