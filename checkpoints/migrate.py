@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from .database import KEEPALIVE
 from .errors import SchemaMismatch, translated
 
 _LOCK = 0x1_17E6_10C4
+_LOCK_POLL_S = 0.05
 _DIRECTORY = Path(__file__).parent / "migrations"
 _NO_TRANSACTION = "-- no transaction"
 _BOOKKEEPING = """
@@ -59,8 +61,8 @@ def migrate(url: str) -> list[Migration]:
     """
     known = available()
     applied: list[Migration] = []
-    with translated(), _connect(url, "interlock-migrate") as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    with translated(), connected(url, "interlock-migrate") as connection:
+        hold_lock(connection)
         connection.execute(_BOOKKEEPING)
         done = _versions(connection)
         _refuse_newer(done, known)
@@ -84,7 +86,7 @@ def verify(url: str) -> None:
         DatabaseUnavailable: no connection.
     """
     known = available()
-    with translated(), _connect(url, "interlock-verify") as connection:
+    with translated(), connected(url, "interlock-verify") as connection:
         row = connection.execute("SELECT to_regclass('interlock.migrations') IS NOT NULL").fetchone()
         done = _versions(connection) if row and row[0] else set[int]()
     _refuse_newer(done, known)
@@ -95,8 +97,17 @@ def verify(url: str) -> None:
         )
 
 
-def _connect(url: str, name: str) -> psycopg.Connection:
+def connected(url: str, name: str) -> psycopg.Connection:
+    """A connection in autocommit, for changes of the schema."""
     return psycopg.connect(url, autocommit=True, application_name=name, **KEEPALIVE)
+
+
+def hold_lock(connection: psycopg.Connection) -> None:
+    """Wait until no other process changes the schema, and keep others out for as long as we are connected."""
+    # Asked again and again: a statement that waits inside the server would be waited for in turn by an
+    # index that is built concurrently.
+    while connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
+        time.sleep(_LOCK_POLL_S)
 
 
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:

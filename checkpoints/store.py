@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
 
 import orjson
+import structlog
 from langgraph.store.base import (
     BaseStore,
     GetOp,
@@ -19,15 +20,18 @@ from langgraph.store.base import (
     Result,
     SearchItem,
     SearchOp,
+    TTLConfig,
 )
 
+from . import store_vectors
 from .database import Connection, Database, jsonb
+from .embedding import Embedded, StoreIndex, direction, embedded, paths_of, texts_of
 from .queries import load_queries
+from .store_search import Search
+
+log = structlog.get_logger(__name__)
 
 _QUERIES = load_queries(__file__)
-
-OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
-"""What a filter may ask of a field; a plain value means `$eq`."""
 
 LONGEST_ADDRESS = 2_000
 """Bytes of a namespace and a key together; the index of the items takes no more than 2,700."""
@@ -45,9 +49,20 @@ class PostgresStore(BaseStore):
 
     supports_ttl = True
 
-    def __init__(self, database: Database, *, tenant_id: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        tenant_id: str,
+        index: StoreIndex | None = None,
+        ttl_config: TTLConfig | None = None,
+    ) -> None:
         self._database = database
         self._tenant_id = tenant_id
+        self._index = index
+        self.ttl_config = ttl_config
+        self.shortfall = 0
+        """Items found so far that may not be the nearest, as there was too much to compare."""
         self._loop = asyncio.get_running_loop()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
@@ -68,21 +83,38 @@ class PostgresStore(BaseStore):
 
         Raises:
             ValueError: a namespace or key cannot be stored, or a value is not JSON.
+            EmbeddingFailed: the model of the index failed; nothing was stored.
         """
         ordered = list(ops)
         for op in ordered:
             if isinstance(op, GetOp | PutOp):
                 check_address(op.namespace, op.key)
         results: list[Result] = [None] * len(ordered)
+        last = {(op.namespace, op.key): op for op in ordered if isinstance(op, PutOp)}.values()
+        puts = _Puts([op for op in last if op.value is not None])
+        gone = [{"namespace": op.namespace, "key": op.key} for op in last if op.value is None]
+        # A model may take seconds, for which no connection is held.
+        searches = [await self._planned(place, op) for place, op in enumerate(ordered) if _searches(op)]
+        await puts.embed(self._index)
         async with self._database.transaction() as connection:
             await self._get(connection, ordered, results)
+            for place, search in searches:
+                results[place] = await self._search(connection, search)
             for place, op in enumerate(ordered):
-                if isinstance(op, SearchOp):
-                    results[place] = await self._search(connection, op)
-                elif isinstance(op, ListNamespacesOp):
+                if isinstance(op, ListNamespacesOp):
                     results[place] = await self._list(connection, op)
-            await self._put(connection, [op for op in ordered if isinstance(op, PutOp)])
+            if gone:
+                await connection.execute(
+                    _QUERIES.delete_items, {"tenant_id": self._tenant_id, "items": jsonb(gone)}
+                )
+            await self._put(connection, puts)
         return results
+
+    async def _planned(self, place: int, op: SearchOp) -> tuple[int, Search]:
+        if not op.query or self._index is None:
+            return place, Search(self._tenant_id, op)
+        query = direction(await self._index.embedder.query(op.query))
+        return place, Search(self._tenant_id, op, query, self._index.spec)
 
     async def _get(self, connection: Connection, ops: list[Op], results: list[Result]) -> None:
         wanted = [
@@ -98,35 +130,30 @@ class PostgresStore(BaseStore):
         for row in await cursor.fetchall():
             results[row["place"]] = Item(**_fields(row))
 
-    async def _put(self, connection: Connection, ops: list[PutOp]) -> None:
-        last = {(op.namespace, op.key): op for op in ops}.values()
-        kept = [_item(op) for op in last if op.value is not None]
-        gone = [{"namespace": op.namespace, "key": op.key} for op in last if op.value is None]
-        if gone:
-            await connection.execute(
-                _QUERIES.delete_items, {"tenant_id": self._tenant_id, "items": jsonb(gone)}
-            )
-        if kept:
-            await connection.execute(_QUERIES.put_items, {"tenant_id": self._tenant_id, "items": jsonb(kept)})
-            await connection.execute(_QUERIES.delete_expired, {"tenant_id": self._tenant_id})
-
-    async def _search(self, connection: Connection, op: SearchOp) -> list[SearchItem]:
-        conditions = list(conditions_of(op.filter or {}))
-        prefix = list(op.namespace_prefix)
-        cursor = await connection.execute(
-            _QUERIES.search_items,
+    async def _put(self, connection: Connection, puts: _Puts) -> None:
+        if not puts.items:
+            return
+        spec = self._index.spec if self._index else None
+        await connection.execute(
+            _QUERIES.put_items,
             {
                 "tenant_id": self._tenant_id,
-                "lower": prefix or None,
-                # Nothing lies between a label and the label with the smallest character behind it.
-                "upper": [*prefix[:-1], prefix[-1] + "\x01"] if prefix else None,
-                "conditions": jsonb(conditions),
-                "limit": op.limit,
-                "offset": op.offset,
-                "refresh": op.refresh_ttl,
+                "items": jsonb(puts.items),
+                "embedded_by": spec.recipe if spec else "",
             },
         )
-        return [SearchItem(**_fields(row)) for row in await cursor.fetchall()]
+        addresses = [
+            {"tenant_id": self._tenant_id, "namespace": item["namespace"], "key": item["key"]}
+            for item in puts.items
+        ]
+        await store_vectors.replace(connection, addresses, puts.vectors, spec)
+
+    async def _search(self, connection: Connection, search: Search) -> list[SearchItem]:
+        rows, shortfall = await search.run(connection)
+        if shortfall:
+            self.shortfall += shortfall
+            log.warning("search_shortfall", namespace=search.op.namespace_prefix, items=shortfall)
+        return [SearchItem(**_fields(row), score=row["score"]) for row in rows]
 
     async def _list(self, connection: Connection, op: ListNamespacesOp) -> list[tuple[str, ...]]:
         patterns = [
@@ -143,6 +170,32 @@ class PostgresStore(BaseStore):
             },
         )
         return [tuple(row["namespace"]) for row in await cursor.fetchall()]
+
+
+class _Puts:
+    """What a batch stores, with the vectors of each item."""
+
+    def __init__(self, ops: list[PutOp]) -> None:
+        self._ops = ops
+        self.items = [_item(op) for op in ops]
+        self.vectors: list[list[Embedded]] = [[] for _ in ops]
+
+    async def embed(self, index: StoreIndex | None) -> None:
+        if index is not None and self._ops:
+            texts = [
+                texts_of(op.value or {}, item["paths"], index.spec)
+                for op, item in zip(self._ops, self.items, strict=True)
+            ]
+            self.vectors = await embedded(index, texts)
+
+
+def _searches(op: Op) -> TypeGuard[SearchOp]:
+    return isinstance(op, SearchOp)
+
+
+async def delete_expired(connection: Connection, *, limit: int) -> int:
+    """Remove items of all tenants whose time is over; returns how many."""
+    return (await connection.execute(_QUERIES.delete_expired, {"limit": limit})).rowcount
 
 
 def check_address(namespace: Iterable[str], key: str) -> None:
@@ -164,24 +217,6 @@ def check_address(namespace: Iterable[str], key: str) -> None:
         )
 
 
-def conditions_of(wanted: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
-    """The single conditions of a filter: a path into the value, an operator, an operand.
-
-    Raises:
-        ValueError: an operator is unknown, or stands where there is no field.
-    """
-    for name, operand in wanted.items():
-        if name.startswith("$"):
-            if not path or name not in OPERATORS:
-                known = ", ".join(OPERATORS)
-                raise ValueError(f"{name!r} is not an operator of a filter; known below a field: {known}")
-            yield {"path": path, "operator": name, "operand": operand}
-        elif isinstance(operand, dict) and operand:
-            yield from conditions_of(operand, (*path, name))
-        else:
-            yield {"path": (*path, name), "operator": "$eq", "operand": operand}
-
-
 def _item(op: PutOp) -> dict[str, Any]:
     try:
         text = orjson.dumps(op.value, option=orjson.OPT_NON_STR_KEYS)
@@ -194,6 +229,7 @@ def _item(op: PutOp) -> dict[str, Any]:
         "value": orjson.Fragment(searchable),
         "exact": None if searchable == text else base64.b64encode(text).decode(),
         "ttl_minutes": op.ttl,
+        "paths": paths_of(op),
     }
 
 

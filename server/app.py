@@ -45,6 +45,7 @@ EXPOSED_HEADERS = (
     "content-location",
     "location",
     "retry-after",
+    "x-interlock-shortfall",
     "x-interlock-warning",
     "x-pagination-next",
     "x-pagination-total",

@@ -143,9 +143,11 @@ def work(
 def migrate(config: ConfigOption = _DEFAULT_CONFIG) -> None:
     """Bring the schema of the database to this release."""
     from ..checkpoints.migrate import available
-    from .startup import configure, open_database
+    from .startup import configure, open_database, open_index
 
-    opened = open_database(configure(config, {"log.level": "warning"}, supported_only=False), migrates=True)
+    configured = configure(config, {"log.level": "warning"}, supported_only=False)
+    opened = open_database(configured, migrates=True)
+    open_index(configured, opened, migrates=True)
     typer.echo(f"{_place(opened)} is at migration {available()[-1].version:04d}")
 
 
@@ -244,18 +246,22 @@ def db_url(config: ConfigOption = _DEFAULT_CONFIG) -> None:
 
 def _load(configured: Configured, *, migrates: bool) -> tuple[OpenDatabase, Catalog]:
     """Load all code, the project's included, while the database starts."""
-    from .startup import open_database
+    from .startup import open_database, open_index
 
     # What is loaded now stays, so there is nothing to collect in it, neither now nor later.
     gc.disable()
     with ThreadPoolExecutor(1) as threads:
         opening = threads.submit(open_database, configured, migrates=migrates)
         from .runs.catalog import load_catalog
+        from .runs.embedding import load_index
 
         importlib.import_module(".lifetime", __package__)
 
         catalog = load_catalog(configured.project, on_failure=configured.settings.graphs.on_failure)
+        index = load_index(configured.project, configured.settings.store.index)
         opened = opening.result()
+        if open_index(configured, opened, migrates=migrates):
+            catalog = catalog.indexed(index)
     gc.freeze()
     gc.enable()
     return opened, catalog

@@ -69,6 +69,13 @@ class Invalid(ServerError):
     code = "invalid"
 
 
+class ModelFailed(ServerError):
+    """A model that the server depends on failed."""
+
+    status = 502
+    code = "model_failed"
+
+
 class Unavailable(ServerError):
     """The server cannot reach its database; try again."""
 

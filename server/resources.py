@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..checkpoints.database import Database
 from ..checkpoints.notify import Wakeups
+from ..checkpoints.store import PostgresStore
 from ..tools.gateway import Gateway
 from ..tools.toolbox import Toolbox
 from .records import reviews
@@ -32,6 +33,16 @@ class Resources:
     catalog: Catalog
     toolbox: Toolbox
     gateway: Gateway
+
+    def store(self, tenant_id: str) -> PostgresStore:
+        """The long-term store of a tenant, for whoever runs on this loop."""
+        ttl = self.settings.store.ttl
+        return PostgresStore(
+            self.database,
+            tenant_id=tenant_id,
+            index=self.catalog.index,
+            ttl_config={"default_ttl": ttl.default_ttl, "refresh_on_read": ttl.refresh_on_read},
+        )
 
 
 @asynccontextmanager

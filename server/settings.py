@@ -9,6 +9,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+EMBEDS_WITHOUT_DIMS = ("auto", "offline", "none")
+"""What `store.index.embed` can be besides a model of the project's own."""
+
+MOST_DIMENSIONS = 4_000
+"""An index of half-precision vectors takes no more."""
+
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -256,6 +262,45 @@ class GraphSettings(Section):
     """Budgets of single graphs by id; what one leaves unset comes from `budget`."""
 
 
+class StoreIndexSettings(Section):
+    """How the long-term store searches by meaning. `store.index` in langgraph.json has the same names."""
+
+    embed: str = Field(default="auto", min_length=1, max_length=500)
+    """`auto`, `offline`, `none`, `provider:model`, or `./file.py:name` (a function or `Embeddings`)."""
+    dims: int | None = Field(default=None, ge=1, le=MOST_DIMENSIONS)
+    """Numbers in a vector of the model; the offline model has its own."""
+    fields: tuple[str, ...] = ("$",)
+    """What is embedded of an item that does not say: `text`, `messages[*].content`; `$` is all of it."""
+    deadline_s: Seconds = 30.0
+    """Time of one call of the model."""
+
+    @model_validator(mode="after")
+    def _has_dims(self) -> Self:
+        if self.dims is None and self.embed not in EMBEDS_WITHOUT_DIMS:
+            raise ValueError(f"`dims` must say how many numbers a vector of {self.embed!r} has")
+        return self
+
+
+class StoreTtlSettings(Section):
+    """How long items are kept. `store.ttl` in langgraph.json has the same names."""
+
+    default_ttl: float | None = Field(default=None, gt=0)
+    """Minutes that an item is kept when whoever stores it says nothing; unset: for ever."""
+    refresh_on_read: bool = True
+    """Whether reading starts the time anew, unless the reader says otherwise."""
+    sweep_interval_minutes: float = Field(default=1.0, gt=0)
+    """Pause between two removals of what is over; nobody sees it in between."""
+
+
+class StoreSettings(Section):
+    """The long-term store."""
+
+    index: StoreIndexSettings = StoreIndexSettings()
+    """Search by meaning."""
+    ttl: StoreTtlSettings = StoreTtlSettings()
+    """Time to live."""
+
+
 class LogSettings(Section):
     """What the process writes to standard error."""
 
@@ -291,6 +336,7 @@ class Settings(Section):
     tools: ToolSettings = ToolSettings()
     budget: BudgetSettings = BudgetSettings()
     graphs: GraphSettings = GraphSettings()
+    store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
 
     _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)

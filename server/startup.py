@@ -79,6 +79,36 @@ def configure(config: Path, values: Mapping[str, Any], *, supported_only: bool =
     return Configured(config, project, settings)
 
 
+def open_index(configured: Configured, opened: OpenDatabase, *, migrates: bool) -> bool:
+    """Make the database ready to search by meaning, or check that it is; whether it can.
+
+    Without a configuration it is no fault when it cannot.
+
+    Raises:
+        VectorsUnavailable: it is configured, and the database is not ready for it.
+        DatabaseUnavailable: the address does not answer.
+    """
+    from ..checkpoints.vector_index import VectorsUnavailable, prepare, verify
+    from .runs.embedding import spec_of
+
+    wanted = configured.settings.store.index
+    spec = spec_of(wanted)
+    if spec is None:
+        return False
+    url = opened.settings.database.direct_url
+    try:
+        if opened.embedded is None and not migrates:
+            verify(url, spec)
+        elif prepare(url, spec):
+            log.info("vector_index_made", model=spec.model, fields=spec.fields)
+    except VectorsUnavailable as error:
+        if wanted.embed != "auto":
+            raise
+        log.info("search_by_meaning_off", reason=str(error))
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class OpenDatabase:
     """A database with the schema of this release."""

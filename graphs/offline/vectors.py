@@ -7,10 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.embeddings import Embeddings
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Vector = NDArray[Any]
+
+DIMENSIONS = 256
+"""Numbers in a vector."""
 
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
@@ -46,12 +51,37 @@ class WordVectors:
         return float(self.embed(text) @ self._known[fixed])
 
 
+class OfflineEmbeddings(Embeddings):
+    """The word vectors as LangChain asks for embeddings; loaded when first asked."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """One vector for each text."""
+        vectors = word_vectors()
+        if vectors is None:
+            raise ModuleNotFoundError("the word vectors need `pip install 'interlock[embedded]'`")
+        return [vectors.embed(text).tolist() for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of a question."""
+        return self.embed_documents([text])[0]
+
+
+def installed() -> bool:
+    """Whether the extra `embedded` is there, which brings the word vectors."""
+    return _folder() is not None
+
+
 @cache
 def word_vectors() -> WordVectors | None:
     """The vectors, loaded once; None when the extra `embedded` is not installed."""
+    folder = _folder()
+    return WordVectors(folder) if folder is not None else None
+
+
+def _folder() -> Path | None:
     needed = ("numpy", "safetensors", "tokenizers", "wordllama")
     specs = [importlib.util.find_spec(name) for name in needed]
     if any(spec is None or spec.origin is None for spec in specs):
         return None
     # Found, not imported: its own loader looks for files on the network.
-    return WordVectors(Path(str(specs[-1].origin)).parent)  # pyright: ignore[reportOptionalMemberAccess] - checked above
+    return Path(str(specs[-1].origin)).parent  # pyright: ignore[reportOptionalMemberAccess] - checked above

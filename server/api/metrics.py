@@ -22,6 +22,11 @@ class HttpMetrics:
             ["method", "path", "status"],
             registry=self.registry,
         )
+        self._shortfall = Counter(
+            "store_search_shortfall_items",
+            "Items found by meaning that may not be the nearest: there was too much to compare.",
+            registry=self.registry,
+        )
         self._seconds = Histogram(
             "http_request_duration_seconds",
             "Time until a response was complete; streams last as long as they are read.",
@@ -29,6 +34,10 @@ class HttpMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+
+    def observe_shortfall(self, items: int) -> None:
+        """Count items that a search by meaning could not vouch for."""
+        self._shortfall.inc(items)
 
     def observe(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count one response."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Query
-from langgraph.store.base import Item
+from fastapi import APIRouter, Query, Request
+from langgraph.store.base import NOT_PROVIDED, Item
 from starlette.responses import Response
 
-from ...checkpoints.store import PostgresStore, conditions_of
-from ..errors import BadRequest, Invalid
+from ...checkpoints.embedding import EmbeddingFailed
+from ...checkpoints.store_search import conditions_of
+from ..errors import BadRequest, Invalid, ModelFailed
 from .bodies import body
 from .callers import Caller, may
 from .schemas import Text
@@ -17,6 +20,9 @@ from .shapes import JsonObject, json_response, nothing
 from .store_schemas import ItemKey, ItemPut, ItemSearch, NamespaceSearch, named_namespace
 
 router = APIRouter(prefix="/store", tags=["store"])
+
+SHORTFALL_HEADER = "x-interlock-shortfall"
+"""Items of a page that may not be the nearest, as there was too much to compare."""
 
 MaySearch = Annotated[Caller, may("store", "search")]
 
@@ -26,9 +32,12 @@ async def put_item(
     caller: Annotated[Caller, may("store", "create")], wanted: Annotated[ItemPut, body(ItemPut)]
 ) -> Response:
     """Store an item, over an older one with its key."""
-    await _store(caller).aput(
-        wanted.writable_namespace(), wanted.key, wanted.value, index=wanted.index, ttl=wanted.ttl
-    )
+    namespace = wanted.writable_namespace()
+    ttl = NOT_PROVIDED if wanted.ttl is None else wanted.ttl
+    with _translated():
+        await caller.resources.store(caller.tenant_id).aput(
+            namespace, wanted.key, wanted.value, index=wanted.index, ttl=ttl
+        )
     return nothing()
 
 
@@ -43,10 +52,8 @@ async def get_item(
     if not key:
         raise BadRequest("Key is required")
     labels = named_namespace(namespace)
-    try:
-        found = await _store(caller).aget(labels, key, refresh_ttl=refresh_ttl)
-    except ValueError as error:
-        raise Invalid(str(error)) from error
+    with _translated():
+        found = await caller.resources.store(caller.tenant_id).aget(labels, key, refresh_ttl=refresh_ttl)
     return json_response(item_shape(found) if found else None)
 
 
@@ -55,23 +62,32 @@ async def delete_item(
     caller: Annotated[Caller, may("store", "delete")], wanted: Annotated[ItemKey, body(ItemKey)]
 ) -> Response:
     """Delete an item; nothing happens when there is none."""
-    await _store(caller).adelete(tuple(wanted.namespace), wanted.key)
+    await caller.resources.store(caller.tenant_id).adelete(tuple(wanted.namespace), wanted.key)
     return nothing()
 
 
 @router.post("/items/search")
-async def search_items(caller: MaySearch, wanted: Annotated[ItemSearch, body(ItemSearch)]) -> Response:
-    """Items below a namespace, last changed first."""
+async def search_items(
+    request: Request, caller: MaySearch, wanted: Annotated[ItemSearch, body(ItemSearch)]
+) -> Response:
+    """Items below a namespace: nearest in meaning to `query` first, or last changed first."""
     _check_filter(wanted.filter or {})
-    found = await _store(caller).asearch(
-        tuple(wanted.namespace_prefix),
-        query=wanted.query,
-        filter=wanted.filter,
-        limit=wanted.limit,
-        offset=wanted.offset,
-        refresh_ttl=wanted.refresh_ttl,
-    )
-    return json_response({"items": [item_shape(item) | {"score": item.score} for item in found]})
+    store = caller.resources.store(caller.tenant_id)
+    with _translated():
+        found = await store.asearch(
+            tuple(wanted.namespace_prefix),
+            query=wanted.query,
+            filter=wanted.filter,
+            limit=wanted.limit,
+            offset=wanted.offset,
+            refresh_ttl=wanted.refresh_ttl,
+        )
+    headers: dict[str, str] = {}
+    if store.shortfall:
+        headers[SHORTFALL_HEADER] = str(store.shortfall)
+        request.app.state.metrics.observe_shortfall(store.shortfall)
+    items = [item_shape(item) | {"score": item.score} for item in found]
+    return json_response({"items": items}, headers=headers)
 
 
 @router.post("/namespaces")
@@ -79,7 +95,7 @@ async def list_namespaces(
     caller: MaySearch, wanted: Annotated[NamespaceSearch, body(NamespaceSearch)]
 ) -> Response:
     """Namespaces in use."""
-    found = await _store(caller).alist_namespaces(
+    found = await caller.resources.store(caller.tenant_id).alist_namespaces(
         prefix=tuple(wanted.prefix) if wanted.prefix else None,
         suffix=tuple(wanted.suffix) if wanted.suffix else None,
         max_depth=wanted.max_depth,
@@ -100,8 +116,14 @@ def item_shape(item: Item) -> JsonObject:
     }
 
 
-def _store(caller: Caller) -> PostgresStore:
-    return PostgresStore(caller.database, tenant_id=caller.tenant_id)
+@contextmanager
+def _translated() -> Generator[None]:
+    try:
+        yield
+    except EmbeddingFailed as error:
+        raise ModelFailed(f"{error}; nothing was stored or searched, try again") from error
+    except ValueError as error:
+        raise Invalid(str(error)) from error
 
 
 def _check_filter(wanted: JsonObject) -> None:

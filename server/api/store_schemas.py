@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from ...checkpoints.store import check_address
 from ..errors import BadRequest, Invalid
@@ -53,18 +53,23 @@ class ItemPut(ItemKey):
     value: Annotated[dict[str, Any], AfterValidator(whole)]
     index: Literal[False] | list[Text] | None = None
     ttl: Annotated[float, Field(gt=0, le=5_256_000)] | None = None
-    """Minutes after which it is gone, counted anew from each read."""
+    """Minutes after which it is gone, counted anew from each read; without it `store.ttl` decides."""
 
 
 class ItemSearch(Body):
     """Which items."""
 
-    namespace_prefix: Labels = Field(default_factory=list)
+    namespace_prefix: Labels = Field(
+        default_factory=list, validation_alias=AliasChoices("namespace_prefix", "namespacePrefix")
+    )
     filter: JsonObject | None = None
     limit: Limit = 10
     offset: Offset = 0
     query: Text | None = None
-    refresh_ttl: bool | None = None
+    """What is asked, to rank by meaning where `store.index` is configured."""
+    refresh_ttl: Annotated[bool | None, Field(validation_alias=AliasChoices("refresh_ttl", "refreshTtl"))] = (
+        None
+    )
 
 
 class NamespaceSearch(Body):
@@ -72,7 +77,10 @@ class NamespaceSearch(Body):
 
     prefix: Labels | None = None
     suffix: Labels | None = None
-    max_depth: Annotated[int, Field(ge=1, le=100)] | None = None
+    max_depth: Annotated[
+        Annotated[int, Field(ge=1, le=100)] | None,
+        Field(validation_alias=AliasChoices("max_depth", "maxDepth")),
+    ] = None
     limit: Limit = 100
     offset: Offset = 0
 

@@ -20,6 +20,7 @@ from langgraph.store.base import BaseStore
 from langgraph_sdk.auth.types import BaseUser
 from langgraph_sdk.runtime import AccessContext
 
+from ...checkpoints.embedding import StoreIndex
 from ...tools.policy.permissions import Principal
 from ..errors import NotFound, ServerError
 from ..records.assistants import Content
@@ -72,12 +73,20 @@ class Catalog:
         forms: Mapping[str, GraphForm],
         failures: Mapping[str, GraphFailure],
         hooks: Hooks | None = None,
+        *,
+        index: StoreIndex | None = None,
     ) -> None:
         self._sources = sources
         self._forms = forms
         self.failures = failures
         self.hooks = hooks or Hooks()
+        self.index = index
+        """How their store searches by meaning, if it does."""
         self.graph_ids: tuple[str, ...] = tuple(forms)
+
+    def indexed(self, index: StoreIndex | None) -> Catalog:
+        """The same graphs with an index of their store."""
+        return Catalog(self._sources, self._forms, self.failures, self.hooks, index=index)
 
     def default_content(self, graph_id: str) -> Content:
         """What the assistant holds that a graph has by itself."""
@@ -148,7 +157,7 @@ def load_catalog(project: Project, *, on_failure: str = "refuse") -> Catalog:
     failures: dict[str, GraphFailure] = {}
     for graph_id, source in project.graphs.items():
         try:
-            forms[graph_id] = graph_form(_value(source, project, names), graph_id)
+            forms[graph_id] = graph_form(value_of(source, project, names), graph_id)
         # Importing runs the project's own code, which may raise anything, or call `sys.exit`.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             failures[graph_id] = GraphFailure(graph_id, source.location, describe(error, project.directory))
@@ -188,7 +197,8 @@ def _add_environment(project: Project) -> None:
         site.addsitedir(str(packages))
 
 
-def _value(source: GraphSource, project: Project, names: ModuleNames) -> Any:
+def value_of(source: GraphSource, project: Project, names: ModuleNames) -> Any:
+    """What a source names, imported."""
     if source.location.endswith((".js", ".ts", ".mjs", ".mts", ".tsx", ".jsx")):
         raise NotAGraph("graphs in JavaScript are not supported")
     if source.is_file:

@@ -16,7 +16,6 @@ from langgraph.pregel.protocol import PregelProtocol
 from pydantic import BaseModel, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 
-from ...checkpoints.store import PostgresStore
 from ...tools.policy.permissions import Principal
 from ..domain import default_assistant_id
 from ..errors import Invalid
@@ -90,7 +89,7 @@ async def _opened(
         assistant_id=_assistant_id(resources, assistant_or_graph),
     )
     config: RunnableConfig = {"configurable": assistant.config.get("configurable") or {}}
-    store = PostgresStore(resources.database, tenant_id=principal.tenant)
+    store = resources.store(principal.tenant)
     async with resources.catalog.open(
         assistant.graph_id, config=config, access="assistants.read", principal=principal, store=store
     ) as graph:

@@ -40,8 +40,6 @@ UNSUPPORTED_KEYS: Mapping[str, str] = {
     "checkpointer.ttl": "threads are kept until they are deleted",
     "encryption": "values are not encrypted at rest",
     "priority": "runs are taken in the order they came",
-    "store.index": "store search does not rank by meaning",
-    "store.ttl": "items are kept until they are deleted",
     "ui": "no generative interface bundles are served",
     "webhooks": "no webhooks are sent",
 }
@@ -321,7 +319,8 @@ def _environment(value: Any, directory: Path, problems: list[str], warnings: lis
 def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     http = config.get("http") or {}
     ours = {key: value for key, value in http.items() if key in _OUR_HTTP_KEYS and value is not None}
-    return {"http": ours} if ours else {}
+    store = {key: value for key, value in (config.get("store") or {}).items() if value is not None}
+    return {name: values for name, values in (("http", ours), ("store", store)) if values}
 
 
 def _hooks(config: Mapping[str, Any], problems: list[str]) -> dict[str, str]:

@@ -18,7 +18,6 @@ from langgraph.types import Command, PregelTask, StateSnapshot
 
 from ...checkpoints.errors import DatabaseError, DatabaseUnavailable
 from ...checkpoints.saver import ThreadSaver
-from ...checkpoints.store import PostgresStore
 from ...tools.policy.permissions import Principal
 from ..domain import Run, Thread
 from ..encoding import encode
@@ -302,7 +301,7 @@ async def _graph(
     saver = ThreadSaver(
         resources.database, tenant_id=thread.tenant_id, thread_id=thread.thread_id, fence=fence
     )
-    store = PostgresStore(resources.database, tenant_id=thread.tenant_id)
+    store = resources.store(thread.tenant_id)
     config = await _assistant_config(resources, thread)
     async with resources.catalog.open(
         thread.metadata["graph_id"], config=config, access=access, principal=principal, store=store

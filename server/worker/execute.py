@@ -15,7 +15,6 @@ from langgraph.types import StateSnapshot
 
 from ...checkpoints.errors import DatabaseError, DatabaseUnavailable, FenceLost
 from ...checkpoints.saver import ThreadSaver
-from ...checkpoints.store import PostgresStore
 from ...graphs.context import GraphContext, entered
 from ...tools.binding import GovernedRun
 from ...tools.context import RunScope
@@ -81,7 +80,7 @@ class _Attempt:
         self.saver = saver
         self.recorder = Recorder(resources.event_log, saver, run, fence=run.fence)
         self.translator = Translator(saver.version_of)
-        self.store = PostgresStore(resources.database, tenant_id=run.tenant_id)
+        self.store = resources.store(run.tenant_id)
         self.meter = stop.meter = Meter(
             Budget.from_row(run.budget),
             usage=Usage.from_row(run.usage),

@@ -45,6 +45,7 @@ _CUT_OFF_PAUSE_S = 1.0
 _RETRY_HEARTBEAT_S = 0.5
 _RECLAIM_EVERY_S = 1.0
 _TIDY_EVERY_S = 60.0
+_EMBED_EVERY_S = 20.0
 _PRESENCE_DEADLINE_S = 5.0
 
 
@@ -92,13 +93,20 @@ class Worker:
             stack.callback(self.resources.wakeups.listen("interlock_runs", self._on_runs))
             stack.callback(self.resources.wakeups.listen("interlock_cancel", self._on_cancel))
             present = await self._announce_presence()
+            expiry_s = self.resources.settings.store.ttl.sweep_interval_minutes * 60
             async with asyncio.TaskGroup() as group:
                 background = [
                     group.create_task(self._heartbeat(), name="heartbeat"),
                     group.create_task(self._watch_loops(), name="watchdog"),
                     group.create_task(self._every(_RECLAIM_EVERY_S, reclaim.expired), name="reclaim"),
                     group.create_task(self._every(_TIDY_EVERY_S, sweep.tidy), name="tidy"),
+                    group.create_task(self._every(expiry_s, sweep.expire_items), name="expire-items"),
                 ]
+                if index := self.resources.catalog.index:
+                    embed = sweep.EmbedItems(self.resources.database, index).round
+                    background.append(
+                        group.create_task(self._every(_EMBED_EVERY_S, embed), name="embed-items")
+                    )
                 if present:
                     orphans = sweep.reclaim_orphans(self.resources, carries=self._carries)
                     background.append(group.create_task(orphans, name="orphans"))

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from ...checkpoints.errors import DatabaseUnavailable
+from ..loose_threads import LooseThreads
 from ..resources import Resources, open_resources
-from .threads import LooseThreads
 
 if TYPE_CHECKING:
     from ...tools.toolbox import Toolbox

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ...checkpoints import thread_rows
-from ...checkpoints.database import Connection
+from ...checkpoints.database import Connection, Database
+from ...checkpoints.embedding import StoreIndex
 from ...checkpoints.errors import DatabaseError
 from ...checkpoints.notify import LONGEST_PAUSE_S
+from ...checkpoints.store import delete_expired
+from ...checkpoints.store_vectors import Backfill
 from ..domain import Run
 from ..records import event_log, queue
 from ..runs import lifecycle
@@ -124,6 +127,26 @@ async def tidy(resources: Resources) -> None:
     while removed == _BATCH:
         async with database.transaction() as connection:
             removed = await _forget_temporary(connection)
+
+
+async def expire_items(resources: Resources) -> None:
+    """Remove the items of the store whose time is over."""
+    removed = _BATCH
+    while removed == _BATCH:
+        async with resources.database.connection() as connection:
+            removed = await delete_expired(connection, limit=_BATCH)
+
+
+class EmbedItems:
+    """Embeds items that were stored under another `store.index`, or without one."""
+
+    def __init__(self, database: Database, index: StoreIndex) -> None:
+        self._backfill = Backfill(database, index)
+
+    async def round(self, _: Resources) -> None:
+        """Embed what there is."""
+        if done := await self._backfill.round():
+            log.info("items_embedded", items=done)
 
 
 async def _forget_temporary(connection: Connection) -> int:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from interlock.checkpoints.embedding import StoreIndex
 from interlock.server.app import create_app
 from interlock.server.records.event_log import Hub
 from interlock.server.resources import Resources
@@ -66,10 +67,14 @@ def serve_api(database_url: str, catalog: Catalog) -> ServeApi:
 
     @asynccontextmanager
     async def serve(
-        *, worker: bool = False, graphs: Catalog = catalog, **values: Any
+        *,
+        worker: bool = False,
+        graphs: Catalog = catalog,
+        index: StoreIndex | None = None,
+        **values: Any,
     ) -> AsyncIterator[httpx.AsyncClient]:
         settings = Settings.model_validate({"database": {"url": database_url, "pool_max": 5}, **values})
-        app = create_app(settings, graphs, hub=Hub(), worker=worker)
+        app = create_app(settings, graphs.indexed(index), hub=Hub(), worker=worker)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             _lifespan(app),

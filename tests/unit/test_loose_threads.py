@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from interlock.server.worker.threads import LooseThreads
+from interlock.server.loose_threads import LooseThreads
 
 
 def test_results_and_exceptions_come_back() -> None:
@@ -96,7 +96,7 @@ def test_nothing_is_accepted_after_shutdown() -> None:
 def test_a_call_that_never_returns_does_not_keep_the_interpreter_alive() -> None:
     program = (
         "import threading\n"
-        "from interlock.server.worker.threads import LooseThreads\n"
+        "from interlock.server.loose_threads import LooseThreads\n"
         "LooseThreads('node').submit(threading.Event().wait)\n"
     )
     ended = subprocess.run([sys.executable, "-P", "-c", program], timeout=20, check=False)

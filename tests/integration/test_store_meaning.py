@@ -1,0 +1,422 @@
+"""The long-term store with an index: nearest in meaning first, and never anybody else's items."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import random
+from typing import Any
+
+import httpx
+import orjson
+import psycopg
+import pytest
+from langgraph.store.base.embed import EmbeddingsLambda
+from langgraph.store.memory import InMemoryStore
+
+from interlock.checkpoints import store_search, vector_index
+from interlock.checkpoints.database import Database
+from interlock.checkpoints.embedding import EmbeddingFailed, IndexSpec, StoreIndex
+from interlock.checkpoints.store import PostgresStore
+from interlock.checkpoints.store_vectors import Backfill
+from interlock.checkpoints.vector_index import VectorsUnavailable
+
+from ..meaning import DIMS, Numbers, Topics, cosine, topics_index, topics_of
+from .conftest import ServeApi, api_key
+
+VALUES: dict[str, tuple[dict[str, Any], Any]] = {
+    "pets": ({"title": "my dog", "text": "a puppy and a kitten"}, None),
+    "menu": ({"title": "dinner", "text": "bread and soup"}, None),
+    "trip": ({"title": "journey", "text": "train ticket"}, None),
+    "secret": ({"title": "dog", "text": "cat"}, False),
+    "titled": ({"title": "loan from a bank", "text": "dog dog dog"}, ["title"]),
+    "parts": ({"title": "", "chapters": [{"t": "hotel"}, {"t": "horse"}, {"t": 5}]}, ["chapters[*].t"]),
+    "nested": ({"a": {"b": "cook"}, "c": "price"}, ["a.b", "nothing.here"]),
+    "both": ({"title": "plane", "text": "invoice"}, ["{title,text}"]),
+    "empty": ({}, ["title"]),
+}
+
+
+@pytest.fixture
+def index(database_url: str) -> StoreIndex:
+    """An index whose model notes what it was asked."""
+    found = topics_index(fields=("title", "text"))
+    vector_index.prepare(database_url, found.spec)
+    return found
+
+
+@pytest.fixture
+async def store(database: Database, index: StoreIndex) -> PostgresStore:
+    return PostgresStore(database, tenant_id="acme", index=index)
+
+
+def oracle() -> InMemoryStore:
+    return InMemoryStore(
+        index={
+            "embed": EmbeddingsLambda(lambda texts: [topics_of(text) for text in texts]),
+            "dims": DIMS,
+            "fields": ["title", "text"],
+        }
+    )
+
+
+@pytest.mark.parametrize("query", ["a kitten", "cook dinner", "salary", "hotel", "price"])
+@pytest.mark.parametrize("wanted", [None, {"title": "dog"}, {"title": {"$ne": "dog"}}], ids=str)
+async def test_ranking_scores_and_filters_agree_with_the_store_of_langgraph(
+    store: PostgresStore, query: str, wanted: dict[str, Any] | None
+) -> None:
+    theirs = oracle()
+    for key, (value, paths) in VALUES.items():
+        await store.aput(("docs",), key, value, index=paths)
+        await theirs.aput(("docs",), key, value, index=paths)
+    ours = await store.asearch(("docs",), query=query, filter=wanted, limit=50)
+    expected = await theirs.asearch(("docs",), query=query, filter=wanted, limit=50)
+    scores = {item.key: item.score for item in expected}
+    assert {item.key: item.score is None for item in ours} == {k: s is None for k, s in scores.items()}
+    ranked = [item for item in ours if item.score is not None]
+    assert [item.score for item in ranked] == pytest.approx([scores[item.key] for item in ranked], abs=1e-5)
+    assert [item.score for item in ranked] == sorted((item.score for item in ranked), reverse=True)
+    # What is not embedded comes behind all that is.
+    assert all(item.score is None for item in ours[len(ranked) :])
+
+
+async def test_an_update_is_found_by_its_new_text_and_no_more_by_its_old(store: PostgresStore) -> None:
+    await store.aput(("docs",), "k", {"title": "dog", "text": "puppy"})
+    await store.aput(("docs",), "k", {"title": "bread"})
+    [animals] = await store.asearch(("docs",), query="dog")
+    [food] = await store.asearch(("docs",), query="soup")
+    assert animals.score < 0.2 < 0.9 < food.score
+    await store.aput(("docs",), "k", {"title": "bread"}, index=False)
+    [unranked] = await store.asearch(("docs",), query="soup")
+    assert unranked.score is None
+
+
+async def test_pages_of_a_ranked_search_cover_every_item_once(store: PostgresStore) -> None:
+    for number in range(12):
+        words = " ".join(["dog"] * (number + 1) + ["loan"] * 3)
+        await store.aput(("docs",), f"k{number}", {"title": words})
+        await store.aput(("docs",), f"u{number}", {"title": "dog"}, index=False)
+    whole = [item.key for item in await store.asearch(("docs",), query="puppy", limit=100)]
+    paged = []
+    for offset in range(0, 30, 5):
+        found = await store.asearch(("docs",), query="puppy", limit=5, offset=offset)
+        paged += [item.key for item in found]
+    assert paged == whole
+    assert whole[:12] == [f"k{number}" for number in reversed(range(12))]
+
+
+async def test_a_failing_model_stores_nothing_of_a_batch(store: PostgresStore, index: StoreIndex) -> None:
+    await store.aput(("docs",), "k", {"title": "dog"})
+    index.embedder.fails = True  # type: ignore[attr-defined]
+    with pytest.raises(EmbeddingFailed, match="not there"):
+        await store.aput(("docs",), "k", {"title": "bread"})
+    with pytest.raises(EmbeddingFailed):
+        await store.asearch(("docs",), query="dog")
+    await store.aput(("docs",), "plain", {"title": "soup"}, index=False)
+    index.embedder.fails = False  # type: ignore[attr-defined]
+    [first, second] = await store.asearch(("docs",), query="dog")
+    assert (first.key, first.value, second.key) == ("k", {"title": "dog"}, "plain")
+
+
+async def test_two_puts_of_one_key_at_once_leave_the_vectors_of_the_value_that_stays(
+    database: Database, store: PostgresStore
+) -> None:
+    texts = ["dog cat", "bread soup", "train plane", "loan price"]
+    for _ in range(10):
+        puts = [store.aput(("docs",), "k", {"title": text, "text": text}) for text in texts * 2]
+        await asyncio.gather(*puts)
+        item = await store.aget(("docs",), "k")
+        [found] = await store.asearch(("docs",), query=item.value["title"])
+        assert found.score == pytest.approx(1.0, abs=1e-5)
+        rows = await database.fetch_all(b"SELECT path FROM interlock.store_vectors ORDER BY path")
+        assert [row["path"] for row in rows] == ["text", "title"]
+
+
+async def test_vectors_go_with_their_item(database: Database, store: PostgresStore) -> None:
+    await store.aput(("docs",), "k", {"title": "dog"})
+    await store.adelete(("docs",), "k")
+    assert await database.fetch_all(b"SELECT FROM interlock.store_vectors") == []
+
+
+async def test_an_item_cannot_have_more_texts_than_can_be_embedded(store: PostgresStore) -> None:
+    many = {"parts": [f"dog {number}" for number in range(1001)]}
+    with pytest.raises(ValueError, match="find 1001 texts; an item can have 1000"):
+        await store.aput(("docs",), "k", many, index=["parts[*]"])
+    with pytest.raises(ValueError, match="path"):
+        await store.aput(("docs",), "k", many, index=["a\0b"])
+    assert await store.aget(("docs",), "k") is None
+
+
+async def test_a_long_item_gives_the_best_of_its_parts(store: PostgresStore) -> None:
+    await store.aput(("docs",), "long", {"p": ["bread"] * 50 + ["dog loan"]}, index=["p[*]"])
+    await store.aput(("docs",), "short", {"p": ["dog cat loan loan loan"]}, index=["p[*]"])
+    [first, second] = await store.asearch(("docs",), query="dog loan")
+    assert (first.key, second.key) == ("long", "short")
+
+
+async def test_a_text_of_any_characters_can_be_asked_for(store: PostgresStore) -> None:
+    await store.aput(("docs",), "k", {"title": "dog \x00 🙂"})
+    [found] = await store.asearch(("docs",), query="puppy \x00 '; DROP TABLE x; --")
+    assert found.score == pytest.approx(1.0, abs=1e-5)
+
+
+# --- many items ----------------------------------------------------------------------------------
+
+MANY = 10_000
+NUMBERS = Numbers(32)
+
+
+@pytest.fixture
+async def crowded(database: Database, database_url: str) -> StoreIndex:
+    """Ten thousand items of one tenant, and a few of another one among them."""
+    index = StoreIndex(IndexSpec("numbers", NUMBERS.dims), NUMBERS)
+    numbers = range(MANY)
+    items = [
+        {
+            "tenant": "small" if number % 1000 == 7 else "large",
+            "namespace": ["all", f"part{number % 4}"],
+            "key": f"k{number}",
+            "value": {"n": number, "kind": "rare" if number % 2500 == 1 else "common"},
+            "embedding": NUMBERS.direction(f"k{number}"),
+        }
+        for number in numbers
+    ]
+    async with database.transaction() as connection:
+        await connection.execute(
+            b"""INSERT INTO interlock.store_items (tenant_id, namespace, key, value, embedded_by)
+            SELECT tenant, namespace, key, value, %s FROM jsonb_to_recordset(%s::jsonb)
+            AS r (tenant text, namespace text[], key text, value jsonb)""",
+            (index.spec.recipe, orjson.dumps(items).decode()),
+        )
+        await connection.execute(
+            b"""INSERT INTO interlock.store_vectors (tenant_id, namespace, key, model, path, embedding)
+            SELECT tenant, namespace, key, %s, '$', embedding
+            FROM jsonb_to_recordset(%s::jsonb)
+            AS r (tenant text, namespace text[], key text, embedding real[])""",
+            (index.spec.model, orjson.dumps(items).decode()),
+        )
+    vector_index.prepare(database_url, index.spec)
+    await database.execute(b"ANALYZE interlock.store_items")
+    await database.execute(b"ANALYZE interlock.store_vectors")
+    return index
+
+
+def nearest(query: str, *, limit: int, where: Any = lambda number: True) -> list[str]:
+    target = NUMBERS.direction(query)
+    numbers = [number for number in range(MANY) if where(number)]
+    ordered = sorted(numbers, key=lambda n: cosine(target, NUMBERS.direction(f"k{n}")), reverse=True)
+    return [f"k{number}" for number in ordered[:limit]]
+
+
+def large(number: int) -> bool:
+    return number % 1000 != 7
+
+
+async def test_among_ten_thousand_items_a_search_gives_as_many_as_it_can_and_only_visible_ones(
+    database: Database, crowded: StoreIndex, serve_api: ServeApi
+) -> None:
+    keys = [api_key("l", "large"), api_key("s", "small")]
+    async with serve_api(index=crowded, auth={"api_keys": keys}) as http:
+
+        async def search(key: str, **wanted: Any) -> list[str]:
+            body = {"namespace_prefix": ["all"], "query": "what is near?", **wanted}
+            answer = await http.post("/store/items/search", json=body, headers={"x-api-key": key})
+            assert "x-interlock-shortfall" not in answer.headers
+            return [item["key"] for item in answer.json()["items"]]
+
+        # The index is approximate: most of the true ones, and always as many as were asked for.
+        for limit in (1, 10, 100):
+            found = await search("l", limit=limit)
+            assert len(set(found)) == limit
+            assert all(large(int(key[1:])) for key in found)
+            assert len(set(found) & set(nearest("what is near?", limit=limit, where=large))) >= 0.8 * limit
+        # A tenant of ten, a part of the tree and a rare filter are all found in full.
+        small = nearest("what is near?", limit=MANY, where=lambda n: not large(n))
+        assert await search("s", limit=100) == small
+        part = nearest("what is near?", limit=20, where=lambda n: large(n) and n % 4 == 2)
+        assert await search("l", namespace_prefix=["all", "part2"], limit=20) == part
+        rare = nearest("what is near?", limit=50, where=lambda n: n % 2500 == 1)
+        assert await search("l", filter={"kind": "rare"}, limit=50) == rare
+        assert await search("l", filter={"kind": "none"}, limit=50) == []
+        assert await search("l", namespace_prefix=["al"], limit=50) == []
+        pages = [await search("l", limit=100, offset=offset) for offset in (0, 100, 1000, 9900)]
+        assert [len(set(page)) for page in pages] == [100, 100, 100, 90]
+
+
+async def test_what_could_not_be_compared_is_counted_in_a_header_and_a_metric(
+    crowded: StoreIndex, serve_api: ServeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_search, "COMPARED_AT_MOST", 500)
+    async with serve_api(index=crowded, auth={"api_keys": [api_key("l", "large", "admin")]}) as http:
+        http.headers["x-api-key"] = "l"
+        body = {"query": "far", "limit": 50, "offset": 2000}
+        answer = await http.post("/store/items/search", json=body)
+        assert (len(answer.json()["items"]), answer.headers["x-interlock-shortfall"]) == (50, "50")
+        assert "store_search_shortfall_items_total 50.0" in (await http.get("/metrics")).text
+
+
+async def test_a_search_of_many_items_goes_through_the_index(database: Database, crowded: StoreIndex) -> None:
+    plans: list[str] = []
+    statement = b"\n".join(
+        (
+            b"EXPLAIN",
+            store_search._QUERIES.visible,
+            store_search._QUERIES.near.replace(b"{dims}", str(NUMBERS.dims).encode()),
+        )
+    )
+    for prefix in (None, ["all"]):
+        parameters = {
+            "tenant_id": "large",
+            "lower": prefix,
+            "upper": ["all\x01"] if prefix else None,
+            "conditions": "[]",
+            "model": crowded.spec.model,
+            "query": orjson.dumps(NUMBERS.direction("x")).decode(),
+            "candidates": 40,
+        }
+        rows = await database.fetch_all(statement, parameters)
+        plans.append("\n".join(row["QUERY PLAN"] for row in rows))
+    assert [crowded.spec.index_name in plan for plan in plans] == [True, True], "\n".join(plans)
+
+
+# --- what was stored under another configuration ---------------------------------------------------
+
+
+async def test_items_of_another_model_are_not_ranked_until_they_are_embedded_anew(
+    database: Database, database_url: str, store: PostgresStore
+) -> None:
+    await store.aput(("docs",), "old", {"title": "dog", "text": "cat"})
+    await store.aput(("docs",), "off", {"title": "dog"}, index=False)
+    await PostgresStore(database, tenant_id="other").aput(("docs",), "theirs", {"title": "dog"})
+    changed = topics_index(embed="topics-2", fields=("title",))
+    vector_index.prepare(database_url, changed.spec)
+    newer = PostgresStore(database, tenant_id="acme", index=changed)
+    await newer.aput(("docs",), "new", {"title": "bread"})
+    before = {item.key: item.score for item in await newer.asearch(("docs",), query="dog")}
+    assert before["old"] is None
+    assert before["new"] is not None
+    assert await Backfill(database, changed).round() == 2
+    assert await Backfill(database, changed).round() == 0
+    after = {item.key: item.score for item in await newer.asearch(("docs",), query="dog")}
+    assert after["old"] == pytest.approx(1.0, abs=1e-5)
+    assert after["off"] is None
+    rows = await database.fetch_all(
+        b"SELECT DISTINCT tenant_id, model FROM interlock.store_vectors ORDER BY 1"
+    )
+    assert [(row["tenant_id"], row["model"]) for row in rows] == [
+        ("acme", changed.spec.model),
+        ("other", changed.spec.model),
+    ]
+
+
+async def test_whoever_is_configured_otherwise_does_not_undo_the_work_of_others(
+    database: Database, database_url: str, index: StoreIndex, store: PostgresStore
+) -> None:
+    await store.aput(("docs",), "k", {"title": "dog"})
+    changed = topics_index(embed="topics-2")
+    vector_index.prepare(database_url, changed.spec)
+    assert await Backfill(database, changed).round() == 1
+    assert await Backfill(database, index).round() == 0
+    with pytest.raises(VectorsUnavailable, match="another configuration; run `interlock migrate`"):
+        vector_index.verify(database_url, index.spec)
+
+
+async def test_an_item_that_cannot_be_embedded_does_not_stop_the_rest(
+    database: Database, index: StoreIndex
+) -> None:
+    plain = PostgresStore(database, tenant_id="acme")
+    for number in range(20):
+        text = "unembeddable" if number in (0, 7) else "dog"
+        await plain.aput(("docs",), f"k{number:02}", {"title": text})
+    backfill = Backfill(database, index)
+    assert await backfill.round() == 18
+    index.embedder.fails = True  # type: ignore[attr-defined]
+    assert await backfill.round() == 0
+    store = PostgresStore(database, tenant_id="acme", index=index)
+    index.embedder.fails = False  # type: ignore[attr-defined]
+    found = await store.asearch(("docs",), query="puppy", limit=100)
+    assert [item.key for item in found if item.score is None] == ["k07", "k00"]
+
+
+async def test_a_put_during_the_embedding_of_its_older_value_wins(
+    database: Database, index: StoreIndex
+) -> None:
+    """The model takes its time; what was stored meanwhile keeps its own vectors."""
+    plain = PostgresStore(database, tenant_id="acme")
+    store = PostgresStore(database, tenant_id="acme", index=index)
+    await plain.aput(("docs",), "k", {"title": "dog"})
+
+    class Slow(Topics):
+        async def documents(self, texts: Any) -> list[list[float]]:
+            if "dog" in texts:
+                await store.aput(("docs",), "k", {"title": "bread"})
+            return await super().documents(texts)
+
+    await Backfill(database, StoreIndex(index.spec, Slow())).round()
+    [found] = await store.asearch(("docs",), query="soup")
+    assert found.score == pytest.approx(1.0, abs=1e-5)
+
+
+async def test_an_index_is_made_while_others_read_and_write_and_start(
+    database: Database, database_url: str, store: PostgresStore, index: StoreIndex
+) -> None:
+    """O46: a filled table is not locked while its index is built, and eight starters make one."""
+    for number in range(200):
+        await store.aput(("docs",), f"k{number}", {"title": random.choice(["dog", "bread", "loan"])})
+    other = IndexSpec("topics", DIMS, fields=("title",))
+    ended = asyncio.Event()
+    writes = 0
+
+    async def write() -> None:
+        nonlocal writes
+        while not ended.is_set():
+            await store.aput(("docs",), f"w{writes}", {"title": "cat"})
+            writes += 1
+
+    writing = asyncio.create_task(write())
+    with concurrent.futures.ThreadPoolExecutor(8) as starters:
+        loop = asyncio.get_running_loop()
+        made = await asyncio.gather(
+            *(loop.run_in_executor(starters, vector_index.prepare, database_url, other) for _ in range(8))
+        )
+    ended.set()
+    await writing
+    assert sorted(made) == [False] * 7 + [True]
+    assert writes > 0
+    async with database.connection() as connection:
+        assert await vector_index.in_force(connection, other)
+        assert not await vector_index.in_force(connection, index.spec)
+
+
+async def test_what_a_killed_build_has_left_is_built_again(
+    database: Database, database_url: str, index: StoreIndex
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            b"UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass",
+            (f"interlock.{index.spec.index_name}",),
+        )
+    with pytest.raises(VectorsUnavailable):
+        vector_index.verify(database_url, index.spec)
+    assert vector_index.prepare(database_url, index.spec)
+    vector_index.verify(database_url, index.spec)
+
+
+async def test_a_model_that_fails_is_a_502_and_nothing_is_stored(
+    index: StoreIndex, serve_api: ServeApi
+) -> None:
+    async with serve_api(index=index) as http:
+        item = {"namespace": ["a"], "key": "k", "value": {"title": "dog"}}
+        index.embedder.fails = True  # type: ignore[attr-defined]
+        for answer in (
+            await http.put("/store/items", json=item),
+            await http.post("/store/items/search", json={"query": "dog"}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (502, "model_failed")
+            assert "nothing was stored" in answer.json()["detail"]
+        missing = await http.get("/store/items", params={"namespace": "a", "key": "k"})
+        assert missing.json() is None
+        too_many = {"value": {"p": ["x"] * 1001}, "index": ["p[*]"]}
+        index.embedder.fails = False  # type: ignore[attr-defined]
+        refused: httpx.Response = await http.put("/store/items", json=item | too_many)
+        assert (refused.status_code, "1001 texts" in refused.json()["detail"]) == (422, True)
