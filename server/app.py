@@ -25,6 +25,7 @@ from .api import (
     store,
     streams,
     system,
+    thread_events,
     threads,
 )
 from .api.edge import Edge
@@ -138,6 +139,7 @@ def _include_routers(app: FastAPI, http: HttpSettings) -> None:
         app.include_router(streams.router)
     if not http.disable_threads:
         app.include_router(threads.router)
+        app.include_router(thread_events.router)
         app.include_router(state.router)
         app.include_router(reviews.router)
     if not http.disable_assistants:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -175,9 +175,10 @@ EventKind = Literal[
 ]
 """`run.*` and `state.updated` are ours, the rest are LangGraph's stream modes.
 
-run.created `{"run_id"}`: committed with the run row. run.started `{"run_id", "attempt"}`: once per
-attempt. run.ended `{"run_id", "status", "error"?, "checkpoint_id"?}`: exactly one, the last of its
-run. messages: a pair of message chunk and metadata, whatever message mode the reader asks for.
+run.created `{"run_id", "graph_id", "modes"}`: committed with the run row. run.started `{"run_id",
+"attempt"}`: once per attempt. run.ended `{"run_id", "status", "error"?, "waits"?, "checkpoint_id"?}`:
+exactly one, the last of its run; `waits`: the graph stopped for somebody. messages: a pair of message
+chunk and metadata, whatever message mode the reader asks for.
 """
 
 
@@ -195,3 +196,7 @@ class Event:
     """JSON text, encoded once when it was written."""
     at_ms: int
     """When it happened, milliseconds since 1970."""
+    shows: int = field(default=0, compare=False)
+    """How many events the thread event stream shows of it; see `server/protocol`."""
+    first_shown: int = field(default=0, compare=False)
+    """Number of the first of these there."""

@@ -55,6 +55,13 @@ class Conflicting(ServerError):
     code = "conflict"
 
 
+class NoSuchInterrupt(ServerError):
+    """Nothing waits for this answer."""
+
+    status = 409
+    code = "no_such_interrupt"
+
+
 class TooLarge(ServerError):
     """The request body is too large."""
 

@@ -57,6 +57,7 @@ def serve(
         loop="auto",
         http="httptools",
         ws="websockets-sansio",
+        ws_max_size=settings.http.max_body_bytes,
         lifespan="on",
         log_config=None,
         access_log=settings.log.level == "debug",

@@ -20,6 +20,8 @@ CREATE TABLE interlock.threads (
     fence bigint NOT NULL DEFAULT 0,
     -- Number of the last event of the thread.
     last_seq bigint NOT NULL DEFAULT 0,
+    -- Number of the last event that the thread event stream shows of it; see server/protocol.
+    last_shown bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     state_updated_at timestamptz NOT NULL DEFAULT now(),

@@ -7,6 +7,11 @@ CREATE TABLE interlock.event_segments (
     last_seq bigint NOT NULL CHECK (last_seq >= first_seq),
     -- NULL for events that belong to no run (a state update from outside).
     run_id uuid,
+    -- Number that the thread event stream gives to the first event it shows of this segment; and how many
+    -- it would show of an end of the run that came right after it. Both follow from the log, and are kept
+    -- since parts of the log are deleted.
+    first_shown bigint NOT NULL,
+    closing int NOT NULL,
     -- 0: msgpack, 1: msgpack compressed with zstd.
     codec smallint NOT NULL,
     body bytea NOT NULL,

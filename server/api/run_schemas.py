@@ -57,9 +57,7 @@ class RunCreate(Body):
     """A run to create."""
 
     holds_values: ClassVar[bool] = True
-    without_effect: ClassVar[frozenset[str]] = frozenset(
-        {"feedback_keys", "langsmith_tracer", "strict_resume"}
-    )
+    without_effect: ClassVar[frozenset[str]] = frozenset({"feedback_keys", "langsmith_tracer"})
 
     assistant_id: Identifier
     """What to run: the UUID of an assistant, or the name of a graph for its default assistant."""
@@ -108,8 +106,9 @@ class RunCreate(Body):
     """Without effect: a matter of LangSmith."""
     langsmith_tracer: dict[str, Any] | None = None
     """Without effect: a matter of LangSmith."""
-    strict_resume: bool | None = None
-    """Without effect."""
+    strict_resume: bool = False
+    """A resume that answers an interrupt which does not wait fails the run with `UnknownInterruptError`;
+    the thread stays as it is."""
 
     @model_validator(mode="after")
     def _supported(self) -> Self:
@@ -135,6 +134,7 @@ class RunCreate(Body):
             stream_mode=self.stream_mode,
             stream_subgraphs=self.stream_subgraphs,
             stream_resumable=self.stream_resumable,
+            strict_resume=self.strict_resume,
             durability=self.durability,
             checkpoint_during=self.checkpoint_during,
             multitask_strategy=self.multitask_strategy,

@@ -21,6 +21,7 @@ FLAGS = {
     "langsmith": False,
     "langsmith_tracing_replicas": False,
     "langsmith_tracing_session_on_runs": False,
+    "strict_resume": True,
 }
 
 

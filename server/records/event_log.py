@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -21,9 +21,9 @@ from ...checkpoints.queries import load_queries
 from ...checkpoints.retry import PAUSES_S
 from ..domain import Event
 from .hub import Batch, Hub
-from .log_reader import LogReader
+from .log_reader import LogReader, Place, place_after
 from .references import Resolver
-from .segments import NewEvent, numbered, pack
+from .segments import Last, NewEvent, numbered, pack, shown
 
 if TYPE_CHECKING:
     from ..settings import EventSettings
@@ -55,7 +55,8 @@ class _Part:
     run_id: UUID
     fence: int
     events: list[NewEvent]
-    stored: asyncio.Future[int]
+    stored: asyncio.Future[Last]
+    closing: int = 0
     codec: int = 0
     body: bytes = b""
     weight: int = field(init=False)
@@ -70,6 +71,8 @@ class _Part:
             "run_id": self.run_id,
             "fence": self.fence,
             "count": len(self.events),
+            "shown": shown(self.events),
+            "closing": self.closing,
             "codec": self.codec,
             "body": self.body,
         }
@@ -97,22 +100,31 @@ class EventLog:
     # --- writing -------------------------------------------------------------------------------
 
     async def append(
-        self, *, tenant_id: str, thread_id: UUID, run_id: UUID, fence: int, events: Sequence[NewEvent]
+        self,
+        *,
+        tenant_id: str,
+        thread_id: UUID,
+        run_id: UUID,
+        fence: int,
+        events: Sequence[NewEvent],
+        closing: int = 0,
     ) -> int:
         """Store events of a run and return the number of the last one, after the commit.
+
+        `closing` is how many events the thread event stream would show of an end of the run after these.
 
         Raises:
             FenceLost: another writer has taken the thread; nothing was stored.
             DatabaseUnavailable: the database stayed away for too long.
         """
-        stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        part = _Part(tenant_id, thread_id, run_id, fence, list(events), stored)
+        stored: asyncio.Future[Last] = asyncio.get_running_loop().create_future()
+        part = _Part(tenant_id, thread_id, run_id, fence, list(events), stored, closing)
         self._waiting.append(part)
         self._weight += part.weight
         self._arrived.set()
         if self._weight >= self._flush_bytes:
             self._full.set()
-        return await stored
+        return (await stored).seq
 
     async def run(self) -> None:
         """Flush what is appended, until cancelled. Owned by the resources of the loop."""
@@ -161,6 +173,8 @@ class EventLog:
                     "run_ids": [p.run_id for p in parts],
                     "fences": [p.fence for p in parts],
                     "counts": [len(p.events) for p in parts],
+                    "showns": [shown(p.events) for p in parts],
+                    "closings": [p.closing for p in parts],
                     "codecs": [p.codec for p in parts],
                     "bodies": [p.body for p in parts],
                     "origin": self._hub.origin,
@@ -176,7 +190,7 @@ class EventLog:
             # One of the parts cannot be stored. The others must not suffer from it.
             rows = []
         for row in rows:
-            self._done(left.pop(row["part"]), row["last_seq"])
+            self._done(left.pop(row["part"]), Last.of(row))
         for part in left.values():
             stragglers.create_task(self._store_alone(part, uncertain=False))
 
@@ -185,8 +199,8 @@ class EventLog:
         try:
             for pause in (*PAUSES_S, None):
                 try:
-                    last_seq = await self._last_stored(part) if uncertain else None
-                    self._done(part, last_seq or await self._store(part))
+                    last = await self._last_stored(part) if uncertain else None
+                    self._done(part, last or await self._store(part))
                     return
                 except DatabaseUnavailable:
                     if pause is None or part.stored.done():
@@ -199,28 +213,28 @@ class EventLog:
         finally:
             part.stored.cancel()
 
-    async def _store(self, part: _Part) -> int:
+    async def _store(self, part: _Part) -> Last:
         row = await self._database.fetch_one(
             _QUERIES.append_waiting, {**part.parameters(), "origin": self._hub.origin}
         )
         if row is None:
             raise FenceLost(f"run {part.run_id} no longer holds thread {part.thread_id}")
-        return row["last_seq"]
+        return Last.of(row)
 
-    async def _last_stored(self, part: _Part) -> int | None:
+    async def _last_stored(self, part: _Part) -> Last | None:
         row = await self._database.fetch_one(_QUERIES.last_segment, part.parameters())
-        return None if row is None else row["last_seq"]
+        return None if row is None else Last.of(row)
 
-    def _done(self, part: _Part, last_seq: int) -> None:
+    def _done(self, part: _Part, last: Last) -> None:
         self.publish(
             tenant_id=part.tenant_id,
             thread_id=part.thread_id,
             run_id=part.run_id,
-            last_seq=last_seq,
+            last=last,
             events=part.events,
         )
         if not part.stored.done():
-            part.stored.set_result(last_seq)
+            part.stored.set_result(last)
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -254,6 +268,21 @@ class EventLog:
                 if not subscription.behind and not await subscription.wait(_POLL_S):
                     subscription.behind = True
 
+    async def between(
+        self, *, tenant_id: str, thread_id: UUID, run_id: UUID | None, after: int, until: int
+    ) -> AsyncIterator[Sequence[Event]]:
+        """What is stored already of a thread, or of a run: after one number and up to another.
+
+        Large states may come as references.
+        """
+        reader = LogReader(self._database, tenant_id, thread_id, run_id, after, whole=False)
+        async for events in reader.read(until=until):
+            yield [event for event in events if event.seq <= until]
+
+    async def place_after(self, shown: int, *, tenant_id: str, thread_id: UUID) -> Place:
+        """Where a reader goes on who has seen the thread event stream up to a number."""
+        return await place_after(self._database, shown, tenant_id=tenant_id, thread_id=thread_id)
+
     def woken(self, tenant_id: str, thread_id: UUID) -> None:
         """Tell readers in this process that a transaction with `append_in` has committed.
 
@@ -276,15 +305,16 @@ class EventLog:
         tenant_id: str,
         thread_id: UUID,
         run_id: UUID | None,
-        last_seq: int,
+        last: Last,
         events: Sequence[NewEvent],
     ) -> None:
         """Hand readers in this process what has been stored and committed."""
         if self._hub.followed(tenant_id, thread_id):
-            first_seq = last_seq - len(events) + 1
-            shown = numbered(events, first_seq=first_seq, run_id=run_id)
+            first_seq = last.seq - len(events) + 1
+            first_shown = last.shown - shown(events) + 1
+            fresh = numbered(events, first_seq=first_seq, first_shown=first_shown, run_id=run_id)
             weight = sum(len(event.data) for event in events)
-            self._hub.publish(tenant_id, thread_id, Batch(first_seq, last_seq, run_id, shown, weight))
+            self._hub.publish(tenant_id, thread_id, Batch(first_seq, last.seq, run_id, fresh, weight))
 
     def _listen(self) -> None:
         if not self._listening:
@@ -312,6 +342,8 @@ async def append_in(
 ) -> tuple[int, int]:
     """Store events inside the caller's transaction; returns the first and the last number.
 
+    A run that they belong to ends with them: no count is kept of what its end would show.
+
     It locks the thread until the commit. Call `EventLog.woken` after it; or give `EventLog.origin`
     and call `EventLog.publish`, which saves the readers of this process the way to the table.
 
@@ -326,6 +358,8 @@ async def append_in(
             "thread_id": thread_id,
             "run_id": run_id,
             "count": len(events),
+            "shown": shown(events),
+            "closing": 0,
             "codec": codec,
             "body": body,
             "origin": origin,

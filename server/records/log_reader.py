@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
 
-from ...checkpoints.database import Database
+from ...checkpoints.database import Connection, Database
 from ...checkpoints.queries import load_queries
 from ..domain import Event
 from .hub import Batch
@@ -17,9 +18,41 @@ from .segments import unpack
 
 _QUERIES = load_queries(__file__)
 
+
+class Place(NamedTuple):
+    """Where a reader of the thread event stream goes on."""
+
+    after: int
+    """Number of the log's entry that it begins after."""
+    shown: int
+    """What it has seen; never beyond what there is."""
+    last: int
+    """Number of the log's last entry."""
+    last_shown: int
+
+
+async def place_after(database: Database, shown: int, *, tenant_id: str, thread_id: UUID) -> Place:
+    """Where a reader goes on who has seen up to a number; the beginning, where there is no thread yet."""
+    row = await database.fetch_one(
+        _QUERIES.place_of, {"tenant_id": tenant_id, "thread_id": thread_id, "after": shown}
+    )
+    if row is None:
+        return Place(0, 0, 0, 0)
+    return Place(row["after_seq"], min(shown, row["last_shown"]), row["last_seq"], row["last_shown"])
+
+
+async def closing(connection: Connection, *, tenant_id: str, thread_id: UUID, run_id: UUID) -> int:
+    """How many events the thread event stream shows of the end of a run, if it ends now."""
+    cursor = await connection.execute(
+        _QUERIES.closing, {"tenant_id": tenant_id, "thread_id": thread_id, "run_id": run_id}
+    )
+    row = await cursor.fetchone()
+    return 1 if row is None else row["closing"]
+
+
 _PAGE_SEGMENTS = 256
 _PAGE_BYTES = 4 * 1024 * 1024
-_END_OF_TIME = 2**62
+END_OF_LOG = 2**62
 
 
 @dataclass(slots=True)
@@ -36,12 +69,14 @@ class LogReader:
     """Resolve references to large states."""
     ended: bool = False
     """Nothing can follow any more."""
+    existed: bool = False
+    """The thread was seen; what is gone afterwards was deleted."""
     resolver: Resolver = field(init=False)
 
     def __post_init__(self) -> None:
         self.resolver = Resolver(self.database, self.tenant_id, self.thread_id)
 
-    async def read(self, *, until: int = _END_OF_TIME) -> AsyncIterator[Sequence[Event]]:
+    async def read(self, *, until: int = END_OF_LOG) -> AsyncIterator[Sequence[Event]]:
         """What the table holds after the cursor. Sets `ended` when nothing can follow it."""
         while not self.ended:
             rows = await self.database.fetch_all(
@@ -62,9 +97,15 @@ class LogReader:
                 yield mine
             weight = sum(len(row["body"]) for row in segments)
             if len(segments) < _PAGE_SEGMENTS and weight < _PAGE_BYTES:
-                if until == _END_OF_TIME and not rows[0]["open"]:
-                    self.ended = True
+                if until == END_OF_LOG:
+                    self._ends(open_=rows[0]["open"])
                 return
+
+    def _ends(self, *, open_: bool) -> None:
+        """A run ends; a thread that is not there yet may still come, and one that was there was deleted."""
+        if not open_ and (self.run_id is not None or self.existed):
+            self.ended = True
+        self.existed = self.existed or open_
 
     async def take(self, batch: Batch) -> AsyncIterator[Sequence[Event]]:
         """A batch that has come in, after whatever was committed before it and is not read yet."""

@@ -15,7 +15,7 @@ from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.notify import PRESENCE
 from ...checkpoints.queries import load_queries
 from ..domain import Run, RunStatus, Thread
-from .segments import NewEvent, pack
+from .segments import Last, NewEvent, pack, shown
 from .settlement import Settlement
 
 _QUERIES = load_queries(__file__)
@@ -47,7 +47,7 @@ class NewRun:
 class Ended(NamedTuple):
     """What the end of a run has left."""
 
-    last_seq: int
+    last: Last
     """Number of its last event."""
     asks: bool
     """Reviews of its thread wait."""
@@ -231,11 +231,12 @@ async def finish(
         usage=jsonb(usage),
         **settlement.parameters(),
         count=len(events),
+        shown=shown(events),
         codec=codec,
         body=body,
         origin=origin,
     )
-    return Ended(row["last_seq"], row["asks"]) if row else None
+    return Ended(Last.of(row), row["asks"]) if row else None
 
 
 async def hand_back(connection: Connection, run: Run, *, usage: dict[str, Any] | None) -> Run | None:

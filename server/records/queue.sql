@@ -33,11 +33,13 @@ thread AS (
         last_seq = last_seq + 1,
         updated_at = now()
     WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
-    RETURNING last_seq
+    RETURNING last_seq, last_shown
 ),
 stored AS (
-    INSERT INTO interlock.event_segments (tenant_id, thread_id, first_seq, last_seq, run_id, codec, body)
-    SELECT %(tenant_id)s, %(thread_id)s, last_seq, last_seq, %(run_id)s, %(codec)s, %(body)b FROM thread
+    INSERT INTO interlock.event_segments
+        (tenant_id, thread_id, first_seq, last_seq, run_id, first_shown, closing, codec, body)
+    SELECT %(tenant_id)s, %(thread_id)s, last_seq, last_seq, %(run_id)s, last_shown + 1, 2, %(codec)s, %(body)b
+    FROM thread
 )
 INSERT INTO interlock.runs (
     tenant_id, thread_id, run_id, assistant_id, graph_id, multitask_strategy, metadata, kwargs, principal,
@@ -215,14 +217,18 @@ WITH thread AS (
         exact = %(exact)s,
         left_by = %(left_by)s,
         last_seq = last_seq + %(count)s,
+        last_shown = last_shown + %(shown)s,
         updated_at = now(),
         state_updated_at = now()
     WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND fence = %(fence)s
-    RETURNING tenant_id, thread_id, last_seq
+    RETURNING tenant_id, thread_id, last_seq, last_shown
 ),
 stored AS (
-    INSERT INTO interlock.event_segments (tenant_id, thread_id, first_seq, last_seq, run_id, codec, body)
-    SELECT tenant_id, thread_id, last_seq - %(count)s + 1, last_seq, %(run_id)s, %(codec)s, %(body)b FROM thread
+    INSERT INTO interlock.event_segments
+        (tenant_id, thread_id, first_seq, last_seq, run_id, first_shown, closing, codec, body)
+    SELECT tenant_id, thread_id, last_seq - %(count)s + 1, last_seq, %(run_id)s, last_shown - %(shown)s + 1, 0,
+        %(codec)s, %(body)b
+    FROM thread
 )
 UPDATE interlock.runs r SET
     status = %(status)s,
@@ -236,6 +242,7 @@ WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.run_id = %(r
     AND r.status = 'running' AND r.fence = %(fence)s
 RETURNING
     t.last_seq,
+    t.last_shown,
     EXISTS (
         SELECT FROM interlock.reviews w
         WHERE w.tenant_id = t.tenant_id AND w.thread_id = t.thread_id AND w.status = 'pending'

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import ormsgpack
@@ -35,6 +35,26 @@ class NewEvent:
     stored: bytes | None = None
     """What the log holds instead of `data`: see `references`."""
     at_ms: int = field(default_factory=_now_ms)
+    shows: int = 0
+    """How many events the thread event stream shows of it."""
+
+
+class Last(NamedTuple):
+    """Where a log stands after an append."""
+
+    seq: int
+    shown: int
+    """Number of the last event of the thread event stream."""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Last:
+        """From what a statement that appends returns."""
+        return cls(row["last_seq"], row["last_shown"])
+
+
+def shown(events: Sequence[NewEvent]) -> int:
+    """How many events the thread event stream shows of all these."""
+    return sum(event.shows for event in events)
 
 
 # A compressor belongs to one thread at a time; runs are executed on several.
@@ -43,7 +63,7 @@ _of_thread = threading.local()
 
 def pack(events: Sequence[NewEvent]) -> tuple[int, bytes]:
     """Codec and body of the segment that holds `events`."""
-    body = ormsgpack.packb([(e.kind, e.namespace, e.stored or e.data, e.at_ms) for e in events])
+    body = ormsgpack.packb([(e.kind, e.namespace, e.stored or e.data, e.at_ms, e.shows) for e in events])
     if len(body) < _WORTH_COMPRESSING:
         return PLAIN, body
     compressor = getattr(_of_thread, "compressor", None)
@@ -53,11 +73,15 @@ def pack(events: Sequence[NewEvent]) -> tuple[int, bytes]:
     return (COMPRESSED, compressed) if len(compressed) < len(body) * 0.9 else (PLAIN, body)
 
 
-def numbered(events: Sequence[NewEvent], *, first_seq: int, run_id: UUID | None) -> tuple[Event, ...]:
+def numbered(
+    events: Sequence[NewEvent], *, first_seq: int, first_shown: int, run_id: UUID | None
+) -> tuple[Event, ...]:
     """The events as readers get them, once their numbers are known."""
-    return tuple(
-        Event(seq, run_id, e.kind, e.namespace, e.data, e.at_ms) for seq, e in enumerate(events, first_seq)
-    )
+    found: list[Event] = []
+    for seq, e in enumerate(events, first_seq):
+        found.append(Event(seq, run_id, e.kind, e.namespace, e.data, e.at_ms, e.shows, first_shown))
+        first_shown += e.shows
+    return tuple(found)
 
 
 def unpack(row: Mapping[str, Any]) -> list[Event]:
@@ -69,7 +93,9 @@ def unpack(row: Mapping[str, Any]) -> list[Event]:
             decompressor = _of_thread.decompressor = zstandard.ZstdDecompressor()
         body = decompressor.decompress(body, max_output_size=_LARGEST_BODY)
     run_id: UUID | None = row["run_id"]
-    return [
-        Event(seq, run_id, kind, tuple(namespace), data, at_ms)
-        for seq, (kind, namespace, data, at_ms) in enumerate(ormsgpack.unpackb(body), row["first_seq"])
-    ]
+    first_shown: int = row["first_shown"]
+    found: list[Event] = []
+    for seq, (kind, namespace, data, at_ms, shows) in enumerate(ormsgpack.unpackb(body), row["first_seq"]):
+        found.append(Event(seq, run_id, kind, tuple(namespace), data, at_ms, shows, first_shown))
+        first_shown += shows
+    return found

@@ -21,11 +21,12 @@ from ...tools.policy.permissions import Principal
 from ..domain import Assistant, Durability, MultitaskStrategy, Run, Thread, default_assistant_id
 from ..encoding import encode
 from ..errors import BadRequest, Conflicting, Invalid, NotFound
+from ..protocol.run_events import created_data
 from ..records import assistants, queue, threads
 from ..records.segments import NewEvent
 from . import cancel
 from .catalog import GraphFailed
-from .continuing import acting_principal, require_budget
+from .continuing import acting_principal, require_budget, require_waiting
 from .reviews import ResumePlan, answer
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class RunRequest:
     """None: `values`."""
     stream_subgraphs: bool = False
     stream_resumable: bool = False
+    strict_resume: bool = False
+    """A resume that answers what does not wait fails the run, instead of doing nothing."""
+    answers: Sequence[str] = ()
+    """Interrupts that must wait for an answer when the run is admitted."""
     durability: Durability | None = None
     checkpoint_during: bool | None = None
     """Older spelling: False means durability `exit`."""
@@ -193,6 +198,7 @@ class _Admission:
             if earlier is not None:
                 return earlier
         thread, in_line = await self._make_room(request, thread)
+        require_waiting(request.answers, thread=thread, in_line=in_line)
         plan = await self._resume(request, thread)
         require_budget(request, thread=thread, in_line=in_line, plan=plan)
         decides = plan is not None and bool(plan.answered)
@@ -327,7 +333,10 @@ class _Admission:
             request_hash=None,
             budget=budget.to_row(),
             after_seconds=request.after_seconds,
-            created=NewEvent(kind="run.created", data=encode({"run_id": str(run_id)})),
+            created=NewEvent(
+                kind="run.created",
+                data=created_data(run_id=run_id, graph_id=assistant.graph_id, modes=kwargs["stream_mode"]),
+            ),
         )
 
     def _budget(self, request: RunRequest, assistant: Assistant) -> Budget:
@@ -373,6 +382,7 @@ def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, An
         "resumable": request.stream_resumable,
         "checkpoint_during": request.checkpoint_during,
         "durability": durability,
+        **({"strict_resume": True} if request.strict_resume else {}),
     }
 
 

@@ -16,9 +16,10 @@ from ...checkpoints.thread_rows import delete_runs_in
 from ...tools.policy.permissions import Principal
 from ..domain import INFLIGHT, CancelAction, Run, RunStatus, Thread
 from ..errors import NotFound
+from ..protocol.thread_entries import SHOWS_OF_ROLLED_BACK
 from ..records import event_log, queue
 from . import state
-from .lifecycle import ended_event
+from .lifecycle import ended_event, tell_end_in
 from .settling import left_by_run, rest
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ async def _interrupt(
     )
     order = {run.run_id: place for place, run in enumerate(runs)}
     for run in sorted(ended, key=lambda run: order[run.run_id]):
-        await event_log.append_in(connection, **identity, run_id=run.run_id, events=[ended_event(run)])
+        await tell_end_in(connection, run)
     if running:
         settled = replace(rest(thread, status="interrupted", error=error), left_by=left_by_run(running[0]))
         await queue.settle_thread(connection, **identity, settlement=settled, new_writer=True)
@@ -189,7 +190,10 @@ async def _remove(
     await queue.delete_runs(connection, **identity, run_ids=run_ids)
     await event_log.delete_runs_in(connection, **identity, run_ids=run_ids)
     # The event belongs to no run: nothing of the removed one is left under its id.
-    events = [ended_event(run, status="interrupted", rolled_back=True) for run in inflight]
+    events = [
+        ended_event(run, shows=SHOWS_OF_ROLLED_BACK, status="interrupted", rolled_back=True)
+        for run in inflight
+    ]
     if events:
         await event_log.append_in(connection, **identity, run_id=None, events=events)
         await queue.serve_next(connection, **identity)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ...tools.policy.budget import DIMENSIONS
 from ...tools.policy.permissions import Principal
 from ..domain import Assistant, LeftBy, Run, Thread
-from ..errors import Conflicting, Forbidden
+from ..errors import Conflicting, Forbidden, NoSuchInterrupt
 from .settling import left_by_run
 
 if TYPE_CHECKING:
@@ -81,6 +81,25 @@ def require_budget(
     limited = any(run.budget.get(dimension) is not None for run in in_line for dimension in DIMENSIONS)
     if limited and not decides:
         raise Conflicting("a run with a budget is in flight on this thread; go on from it once it has ended")
+
+
+def require_waiting(answers: Sequence[str], *, thread: Thread, in_line: Sequence[Run]) -> None:
+    """Refuse answers to interrupts that do not wait, also since somebody has answered them just now.
+
+    Raises:
+        NoSuchInterrupt: one of them does not wait.
+    """
+    if not answers:
+        return
+    waiting = {one["id"] for asked in thread.interrupts.values() for one in asked}
+    for run in in_line:
+        resume = (run.kwargs.get("command") or {}).get("resume")
+        # Whoever starts anew leaves what waited behind.
+        waiting = waiting - resume.keys() if isinstance(resume, dict) else set[str]()
+    if unknown := [answer for answer in answers if answer not in waiting]:
+        raise NoSuchInterrupt(
+            f"no interrupt {unknown[0]!r} waits on this thread; read its state and try again"
+        )
 
 
 def _forks(request: RunRequest, waits: LeftBy | None) -> bool:

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import orjson
 import structlog
+from langgraph.errors import UnknownInterruptError
 
 from ...checkpoints import thread_rows
+from ...checkpoints.database import Connection
 from ...checkpoints.errors import FenceLost
 from ...tools.policy.budget import Limit, Usage
-from ..domain import Run
+from ..domain import LeftBy, Run
 from ..encoding import encode
 from ..records import queue
 from ..records.event_log import NewEvent, append_in
+from ..records.log_reader import closing
 from ..records.settlement import Settlement
 from . import state
 from .reviews import close_others, create_budget_review
@@ -142,7 +145,7 @@ async def take_back(
         settled = rest(thread, status="error", error=error) if ended else rest(thread)
         await queue.settle_thread(connection, **identity, settlement=settled, new_writer=True)
         if ended:
-            await append_in(connection, **identity, run_id=run.run_id, events=[ended_event(taken)])
+            await tell_end_in(connection, taken)
         await queue.serve_next(connection, **identity)
         if ended and run.temporary:
             await queue.delete_temporary_thread(connection, **identity)
@@ -183,9 +186,10 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
                 connection, run, limit=outcome.budget_pause, usage=Usage.from_row(outcome.usage)
             )
             interrupts["budget"] = [{"id": review.interrupt_id, "value": review.payload()}]
-        events = [_last_event(run, outcome)]
+        shows = await closing(connection, **identity, run_id=run.run_id)
+        events = [_last_event(run, outcome, interrupts, shows=shows)]
         if outcome.budget_pause is not None:
-            events.insert(0, _pause_event(outcome.values, interrupts["budget"]))
+            events.insert(0, _pause_event(run, outcome.values, interrupts["budget"]))
         ended = await queue.finish(
             connection,
             run,
@@ -202,31 +206,49 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
             await close_others(connection, **identity, interrupts=interrupts)
         if not (run.temporary and await queue.delete_temporary_thread(connection, **identity)):
             await queue.serve_next(connection, **identity)
-    resources.event_log.publish(**identity, run_id=run.run_id, last_seq=ended.last_seq, events=events)
+    resources.event_log.publish(**identity, run_id=run.run_id, last=ended.last, events=events)
 
 
-def _last_event(run: Run, outcome: Finished) -> NewEvent:
+def _last_event(run: Run, outcome: Finished, interrupts: Mapping[str, Any], *, shows: int) -> NewEvent:
     ended = replace(run, status=outcome.status, error=outcome.error)
-    return ended_event(ended, checkpoint_id=outcome.checkpoint_id)
+    waits = {"waits": True} if outcome.next or interrupts else {}
+    return ended_event(ended, shows=shows, checkpoint_id=outcome.checkpoint_id, **waits)
 
 
-def ended_event(run: Run, *, checkpoint_id: str | None = None, **more: Any) -> NewEvent:
-    """The last event of a run."""
+async def tell_end_in(connection: Connection, run: Run) -> None:
+    """Append the last event of a run that was ended from outside, in the transaction that ends it."""
+    identity: dict[str, Any] = {"tenant_id": run.tenant_id, "thread_id": run.thread_id, "run_id": run.run_id}
+    shows = await closing(connection, **identity)
+    await append_in(connection, **identity, events=[ended_event(run, shows=shows)])
+
+
+def ended_event(run: Run, *, shows: int, checkpoint_id: str | None = None, **more: Any) -> NewEvent:
+    """The last event of a run; `shows` is what its log says of an end that comes now."""
     fields: dict[str, Any] = {"run_id": str(run.run_id), "status": run.status}
     if run.error is not None:
         fields["error"] = run.error
     if checkpoint_id is not None:
         fields["checkpoint_id"] = checkpoint_id
-    return NewEvent(kind="run.ended", data=encode(fields | more))
+    return NewEvent(kind="run.ended", data=encode(fields | more), shows=shows)
 
 
-def _pause_event(values: bytes | None, interrupts: list[dict[str, Any]]) -> NewEvent:
+def _pause_event(run: Run, values: bytes | None, interrupts: list[dict[str, Any]]) -> NewEvent:
     """The state at a budget pause, shown as clients expect an interrupt: the graph itself knows none."""
     state = orjson.loads(values) if values is not None else {}
-    return NewEvent(kind="values", data=encode({**state, "__interrupt__": interrupts}))
+    shows = len(interrupts) + ("values" in run.kwargs["stream_mode"])
+    return NewEvent(kind="values", data=encode({**state, "__interrupt__": interrupts}), shows=shows)
 
 
 def _settlement(run: Run, outcome: Finished, interrupts: Mapping[str, Any]) -> Settlement:
+    if interrupts and (outcome.error or {}).get("error") == UnknownInterruptError.__name__:
+        # It was refused before anything was written: the thread waits as it did.
+        return shown(
+            "interrupted", values=None, interrupts=interrupts, error=None, left_by=_left_by(run, outcome)
+        )
     status = settled_status(outcome.status, waits=bool(outcome.next or interrupts))
-    left_by = replace(left_by_run(run), checkpoint_id=outcome.checkpoint_id) if interrupts else None
+    left_by = _left_by(run, outcome) if interrupts else None
     return shown(status, values=outcome.values, interrupts=interrupts, error=outcome.error, left_by=left_by)
+
+
+def _left_by(run: Run, outcome: Finished) -> LeftBy:
+    return replace(left_by_run(run), checkpoint_id=outcome.checkpoint_id)

@@ -22,6 +22,7 @@ from ...tools.policy.permissions import Principal
 from ..domain import Run, Thread
 from ..encoding import encode
 from ..errors import BadRequest, Conflicting, NotFound
+from ..protocol.thread_entries import SHOWS_OF_STATE
 from ..records import assistants, queue, threads
 from ..records.event_log import NewEvent, append_in
 from ..records.threads import ThreadKey
@@ -270,6 +271,7 @@ async def _settle(resources: Resources, thread: Thread, *, fence: int, latest: S
     event = NewEvent(
         kind="state.updated",
         data=encode({"state": state, "thread_id": str(thread.thread_id)}),
+        shows=SHOWS_OF_STATE,
     )
     async with resources.database.transaction() as connection:
         locked = await queue.lock_thread(connection, **key)

@@ -23,6 +23,8 @@ from ...tools.gateway import Caller
 from ...tools.policy.budget import Budget, Limit, Meter, Usage
 from ..domain import Run
 from ..encoding import encode
+from ..protocol.run_events import RunEvents
+from ..records.log_reader import END_OF_LOG
 from ..records.segments import NewEvent
 from ..resources import Resources
 from ..runs.lifecycle import Drained, Finished, LeaseLost, Outcome
@@ -78,7 +80,8 @@ class _Attempt:
         self.run = run
         self.stop = stop
         self.saver = saver
-        self.recorder = Recorder(resources.event_log, saver, run, fence=run.fence)
+        self.shown = RunEvents.of(run)
+        self.recorder = Recorder(resources.event_log, saver, run, fence=run.fence, shown=self.shown)
         self.translator = Translator(saver.version_of)
         self.store = resources.store(run.tenant_id)
         self.meter = stop.meter = Meter(
@@ -105,6 +108,7 @@ class _Attempt:
 
     async def outcome(self) -> Outcome:
         """Record the attempt and drive its graph; everything recorded is stored when this returns."""
+        await self._recall()
         started = encode({"run_id": str(self.run.run_id), "attempt": self.run.attempt})
         self.recorder.add(NewEvent("run.started", started))
         recording = asyncio.create_task(self.recorder.run(), name=f"record {self.run.run_id}")
@@ -123,6 +127,22 @@ class _Attempt:
             for task in (driving, recording):
                 task.cancel()
             await asyncio.wait({driving, recording})
+
+    async def _recall(self) -> None:
+        """What earlier attempts recorded decides what the thread event stream shows of this one."""
+        if self.run.attempt == 1:
+            return
+        run = self.run
+        earlier = self.resources.event_log.between(
+            tenant_id=run.tenant_id,
+            thread_id=run.thread_id,
+            run_id=run.run_id,
+            after=run.first_seq,
+            until=END_OF_LOG,
+        )
+        async for events in earlier:
+            for event in events:
+                self.shown.feed(event)
 
     async def _drive(self) -> Outcome:
         context = GraphContext(

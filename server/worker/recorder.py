@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from ...checkpoints.saver import ThreadSaver
-from ..domain import EventKind, Run
+from ..domain import Event, EventKind, Run
+from ..protocol.run_events import RunEvents
 from ..records.event_log import EventLog
 from ..records.segments import NewEvent
 
@@ -20,11 +22,14 @@ _MOST_WAITING_BYTES = 2 * 1024 * 1024
 class Recorder:
     """Collects events and appends what has come together, one append at a time."""
 
-    def __init__(self, event_log: EventLog, saver: ThreadSaver, run: Run, *, fence: int) -> None:
+    def __init__(
+        self, event_log: EventLog, saver: ThreadSaver, run: Run, *, fence: int, shown: RunEvents
+    ) -> None:
         self._event_log = event_log
         self._saver = saver
         self._run = run
         self._fence = fence
+        self._shown = shown
         self._waiting: list[NewEvent] = []
         self._bytes = 0
         self._arrived = asyncio.Event()
@@ -68,12 +73,20 @@ class Recorder:
             if events:
                 if any(event.kind in _TELLS_STATE for event in events):
                     await self._saver.settle()
+                counted = [self._counted(event) for event in events]
                 await self._event_log.append(
                     tenant_id=self._run.tenant_id,
                     thread_id=self._run.thread_id,
                     run_id=self._run.run_id,
                     fence=self._fence,
-                    events=events,
+                    events=counted,
+                    closing=self._shown.closing,
                 )
             if self._closed and not self._waiting:
                 return
+
+    def _counted(self, event: NewEvent) -> NewEvent:
+        """The event with the number of events that the thread event stream shows of it."""
+        entry = Event(0, self._run.run_id, event.kind, event.namespace, event.data, event.at_ms)
+        shows = len(self._shown.feed(entry))
+        return replace(event, shows=shows) if shows else event

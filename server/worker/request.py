@@ -18,6 +18,8 @@ from ...tools.policy.permissions import Principal
 from ..domain import Run
 from ..runs.catalog import user_of
 
+_STRICT = "__pregel_strict_resume"
+"""Makes LangGraph refuse a resume that answers what does not wait."""
 _FORK_KEYS = ("checkpoint_id", "checkpoint_map", "checkpoint_ns")
 
 
@@ -53,6 +55,7 @@ def graph_config(run: Run, *, callbacks: list[BaseCallbackHandler], continues: b
             **ids,
             **_user(run.principal, told=configurable.get("user_id")),
             "langgraph_request_id": None,
+            **({_STRICT: True} if run.kwargs.get("strict_resume") else {}),
         },
         "metadata": metadata,
         "callbacks": callbacks,

@@ -1,0 +1,62 @@
+"""Who opens a WebSocket. Browsers can set no headers there, so the key may also come in other ways.
+
+Besides `x-api-key` and `Authorization` as everywhere: the query parameter `api_key`, or a subprotocol
+`x-api-key.KEY` beside `interlock`, which keeps the key out of the logs of proxies:
+`new WebSocket(url, ["interlock", "x-api-key." + key])`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from starlette.websockets import WebSocket
+
+from ..errors import Forbidden
+from ..runs.scope import Rule, allow
+from ..settings import CorsSettings
+from .callers import IDENTIFIED, Caller
+
+SUBPROTOCOL = "interlock"
+_KEY = "x-api-key."
+_RULE = Rule("threads", "read")
+
+
+async def accept(websocket: WebSocket) -> None:
+    """Complete the handshake; a browser gives up where none of its subprotocols is chosen."""
+    offered: list[str] = websocket.scope.get("subprotocols", [])
+    open_ones = [name for name in offered if not name.startswith(_KEY)]
+    chosen = SUBPROTOCOL if SUBPROTOCOL in open_ones else next(iter(open_ones or offered), None)
+    await websocket.accept(subprotocol=chosen)
+
+
+async def caller_of(websocket: WebSocket) -> Caller:
+    """Find who opened a connection, and see to it that it may read threads.
+
+    Raises:
+        Unauthenticated: a key is required, and none or a wrong one was given.
+        Forbidden: the caller may not read threads, or the page is not one that may call.
+    """
+    state = websocket.app.state
+    _allow_origin(websocket.headers.get("origin"), state.settings.http.cors)
+    principal = websocket.scope.get(IDENTIFIED) or state.authenticator.authenticate(_credentials(websocket))
+    allow(principal, _RULE)
+    await state.tenants.welcome(principal.tenant)
+    return Caller(principal, state.resources, websocket.headers)
+
+
+def _credentials(websocket: WebSocket) -> Mapping[str, str]:
+    headers = dict(websocket.headers)
+    if headers.get("x-api-key") or headers.get("authorization"):
+        return headers
+    offered: list[str] = websocket.scope.get("subprotocols", [])
+    keys = [name.removeprefix(_KEY) for name in offered if name.startswith(_KEY)]
+    return {**headers, "x-api-key": keys[0] if keys else websocket.query_params.get("api_key", "")}
+
+
+def _allow_origin(origin: str | None, cors: CorsSettings) -> None:
+    """Browsers ask nobody before they open a WebSocket: what CORS forbids has to be refused here."""
+    if origin is None or "*" in cors.allow_origins or origin in cors.allow_origins:
+        return
+    if cors.allow_origin_regex is None or not re.fullmatch(cors.allow_origin_regex, origin):
+        raise Forbidden(f"pages of {origin!r} may not call: see `http.cors.allow_origins`")

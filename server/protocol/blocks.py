@@ -1,0 +1,229 @@
+"""Messages as content blocks: what streamed pairs of a message and its metadata show as. Pure.
+
+A message in chunks becomes `message-start`, then for each of its blocks a start and deltas, and at its end
+the finished blocks and `message-finish`. A message that came whole becomes the same at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+)
+from langchain_core.messages.ai import UsageMetadata, add_usage
+
+_WHOLE: Mapping[str, type[BaseMessage]] = {"ai": AIMessage, "human": HumanMessage, "system": SystemMessage}
+_TOLD = {"ls_provider": "provider", "ls_model_name": "model", "ls_model_type": "model_type"}
+_KEPT = ("run_id", "thread_id", "langgraph_node")
+_GROWS = {
+    "text": "text",
+    "reasoning": "reasoning",
+    "tool_call_chunk": "args",
+    "server_tool_call_chunk": "args",
+}
+_DELTA = {"text": "text-delta", "reasoning": "reasoning-delta"}
+_HEAVY = frozenset({"data", "base64", "output", "value", "args"})
+
+Frames = list[dict[str, Any]]
+Key = tuple[tuple[str, ...], str]
+"""Namespace and id of a message."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A message that is not finished."""
+
+    blocks: dict[Any, tuple[int, dict[str, Any]]] = field(
+        default_factory=dict[Any, tuple[int, dict[str, Any]]]
+    )
+    usage: UsageMetadata | None = None
+
+    @property
+    def closing(self) -> int:
+        return len(self.blocks) + 1
+
+
+class Messages:
+    """The messages of a run; feed it every pair from the run's first."""
+
+    def __init__(self) -> None:
+        self._open: dict[Key, _Open] = {}
+        self._done: set[Key] = set()
+
+    @property
+    def closing(self) -> int:
+        """How many frames finish all that is open."""
+        return sum(message.closing for message in self._open.values())
+
+    def feed(
+        self,
+        namespace: tuple[str, ...],
+        message: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        *,
+        spare_id: str,
+    ) -> Frames:
+        """The frames of one pair; a message without an id gets `spare_id`."""
+        identity: str = message.get("id") or spare_id
+        key = (namespace, identity)
+        if key in self._done:
+            return []
+        if message.get("type") == "AIMessageChunk":
+            frames = self._grown(key, message, metadata)
+        elif kind := _WHOLE.get(message.get("type", "")):
+            frames = self._whole(key, kind.model_validate(message), metadata)
+        else:
+            return []
+        return [{**frame, "id": identity} for frame in frames]
+
+    def close(self, *, error: str | None) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+        """Finish all that is open: namespace and frame. With `error` the messages break off."""
+        for (namespace, identity), message in self._open.items():
+            for frame in _finished(message, error=error):
+                yield namespace, {**frame, "id": identity}
+        self._done.update(self._open)
+        self._open.clear()
+
+    def _grown(self, key: Key, message: Mapping[str, Any], metadata: Mapping[str, Any]) -> Frames:
+        frames: Frames = []
+        opened = self._open.get(key)
+        if opened is None:
+            opened = self._open[key] = _Open()
+            frames.append(_start(key[1], "ai", metadata))
+        for source, block in _blocks_of_chunk(message):
+            frames += _block_frames(opened, source, block)
+        if usage := message.get("usage_metadata"):
+            opened.usage = add_usage(opened.usage, cast("UsageMetadata", usage))
+        if message.get("chunk_position") == "last":
+            frames += self._end(key, opened)
+        return frames
+
+    def _whole(self, key: Key, message: BaseMessage, metadata: Mapping[str, Any]) -> Frames:
+        if (opened := self._open.get(key)) is not None:
+            return self._end(key, opened)
+        opened = _Open(usage=message.usage_metadata if isinstance(message, AIMessage) else None)
+        frames = [_start(key[1], message.type, metadata)]
+        blocks = [cast("dict[str, Any]", block) for block in message.content_blocks]
+        if isinstance(message, AIMessage):
+            blocks += [cast("dict[str, Any]", call) for call in message.invalid_tool_calls]
+        for place, block in enumerate(blocks):
+            frames += _block_frames(opened, place, block)
+        return frames + self._end(key, opened)
+
+    def _end(self, key: Key, opened: _Open) -> Frames:
+        self._open.pop(key, None)
+        self._done.add(key)
+        return list(_finished(opened, error=None))
+
+
+def _start(identity: str, role: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: metadata[key] for key, name in _TOLD.items() if metadata.get(key) is not None}
+    told |= {key: metadata[key] for key in _KEPT if metadata.get(key) is not None}
+    frame: dict[str, Any] = {"event": "message-start", "role": role, "id": identity}
+    return {**frame, "metadata": told} if told else frame
+
+
+def _blocks_of_chunk(message: Mapping[str, Any]) -> list[tuple[Any, dict[str, Any]]]:
+    content = message.get("content")
+    if (
+        isinstance(content, str)
+        and not message.get("tool_call_chunks")
+        and not message.get("additional_kwargs")
+    ):
+        # A token: the event that there is most of.
+        return [(("text", 0), {"type": "text", "text": content})] if content else []
+    chunk = AIMessageChunk.model_validate(message)
+    found: list[tuple[Any, dict[str, Any]]] = []
+    for place, block in enumerate(cast("list[dict[str, Any]]", chunk.content_blocks)):
+        # Providers number the blocks of a message, or send one kind after the other without numbers.
+        index = block.get("index")
+        found.append(((block["type"], place) if index is None else index, block))
+    return found
+
+
+def _block_frames(opened: _Open, source: Any, block: dict[str, Any]) -> Frames:
+    frames: Frames = []
+    known = opened.blocks.get(source)
+    if known is None:
+        index = len(opened.blocks)
+        opened.blocks[source] = (index, dict(block))
+        frames.append({"event": "content-block-start", "index": index, "content": _skeleton(block)})
+    else:
+        index, grown = known
+        _grow(grown, block)
+    if (delta := _delta(block)) is not None:
+        frames.append({"event": "content-block-delta", "index": index, "delta": delta})
+    return frames
+
+
+def _skeleton(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A block as it begins: what grows is empty, what is heavy comes with its end."""
+    kind = block["type"]
+    if kind == "tool_call_chunk":
+        return {"type": kind, "id": block.get("id"), "name": block.get("name"), "args": ""}
+    kept = {k: v for k, v in block.items() if k not in _HEAVY and k not in ("index", "annotations")}
+    if grows := _GROWS.get(kind):
+        kept[grows] = ""
+    elif kind in ("tool_call", "server_tool_call"):
+        kept["args"] = {}
+    elif kind == "non_standard":
+        kept["value"] = {}
+    elif kind == "invalid_tool_call":
+        kept["args"] = None
+    return kept
+
+
+def _delta(block: Mapping[str, Any]) -> dict[str, Any] | None:
+    kind = block["type"]
+    text = block.get(_GROWS.get(kind, ""))
+    if not text:
+        return None
+    if kind in _DELTA:
+        return {"type": _DELTA[kind], kind: text}
+    return {"type": "tool-call-delta", "args": text}
+
+
+def _grow(grown: dict[str, Any], block: Mapping[str, Any]) -> None:
+    name = _GROWS.get(block["type"])
+    if name is None or grown["type"] != block["type"]:
+        grown.clear()
+        grown.update(block)
+        return
+    text = (grown.get(name) or "") + (block.get(name) or "")
+    grown.update({key: value for key, value in block.items() if value is not None})
+    grown[name] = text
+
+
+def _finished(message: _Open, *, error: str | None) -> Iterator[dict[str, Any]]:
+    for index, block in message.blocks.values():
+        yield {"event": "content-block-finish", "index": index, "content": _final(block)}
+    if error is not None:
+        yield {"event": "error", "message": error}
+    elif message.usage:
+        yield {"event": "message-finish", "usage": message.usage}
+    else:
+        yield {"event": "message-finish"}
+
+
+def _final(block: Mapping[str, Any]) -> dict[str, Any]:
+    kind = block["type"]
+    if kind not in ("tool_call_chunk", "server_tool_call_chunk"):
+        return {key: value for key, value in block.items() if key != "index"}
+    called = {"id": block.get("id"), "name": block.get("name")}
+    text = block.get("args") or ""
+    try:
+        arguments = json.loads(text or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict) or not called["name"]:
+        wrong = "the arguments are no JSON object" if called["name"] else "the call names no tool"
+        return {"type": "invalid_tool_call", **called, "args": text, "error": wrong}
+    return {"type": kind.removesuffix("_chunk"), **called, "args": arguments}

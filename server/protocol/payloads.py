@@ -1,0 +1,90 @@
+"""The data of single events, from what LangGraph streamed. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from ..encoding import encode
+
+_INTERRUPT = b'"__interrupt__"'
+_FIRST_KEY = re.compile(rb'\{"((?:[^"\\]|\\.)*)":')
+_SOURCES = frozenset({"input", "loop", "update", "fork"})
+
+
+def state_shown(data: bytes) -> bytes:
+    """A state without the interrupts in it, which have events of their own."""
+    if _INTERRUPT not in data:
+        return data
+    state = orjson.loads(data)
+    if isinstance(state, dict):
+        state.pop("__interrupt__", None)
+    return encode(state)
+
+
+def checkpoint_text(data: bytes) -> bytes:
+    """Which checkpoint, and what came before it; the state follows as `values`."""
+    told = orjson.loads(data)
+    metadata = told.get("metadata") or {}
+    parent = _id_in(told.get("parent_config"))
+    source = metadata.get("source")
+    return encode(
+        {
+            "id": _id_in(told.get("config")) or "",
+            **({"parent_id": parent} if parent else {}),
+            "step": metadata.get("step", -1),
+            "source": source if source in _SOURCES else "loop",
+        }
+    )
+
+
+def state_checkpoint_text(state: dict[str, Any]) -> bytes:
+    """The same of a state that was written from outside."""
+    metadata = state.get("metadata") or {}
+    parent = state.get("parent_checkpoint_id")
+    return encode(
+        {
+            "id": state["checkpoint_id"],
+            **({"parent_id": parent} if parent else {}),
+            "step": metadata.get("step", -1),
+            "source": metadata.get("source", "update"),
+        }
+    )
+
+
+def custom_text(data: bytes) -> bytes:
+    """What a node wrote: as it is where it is named and wrapped already, else as the payload."""
+    if data.startswith(b"{") and b'"payload"' in data:
+        written = orjson.loads(data)
+        if "payload" in written and written.keys() <= {"name", "payload"}:
+            return data
+    return b'{"payload":%b}' % data
+
+
+def name_of(custom: bytes) -> str | None:
+    """Name of the channel that custom data belong to."""
+    name = orjson.loads(custom).get("name") if b'"name"' in custom else None
+    return name if isinstance(name, str) and name else None
+
+
+def node_of(update: bytes) -> str | None:
+    """The node that wrote an update."""
+    found = _FIRST_KEY.match(update)
+    return orjson.loads(b'"%b"' % found[1]) if found else None
+
+
+def update_text(data: bytes) -> bytes:
+    """What a node wrote into the state."""
+    written = orjson.loads(data)
+    if not isinstance(written, dict) or len(written) != 1:
+        return encode({"values": written if isinstance(written, dict) else {"__root__": written}})
+    [(node, values)] = written.items()
+    if values is None:
+        values = {}
+    return encode({"node": node, "values": values if isinstance(values, dict) else {"__root__": values}})
+
+
+def _id_in(config: dict[str, Any] | None) -> str | None:
+    return ((config or {}).get("configurable") or {}).get("checkpoint_id")

@@ -1,0 +1,186 @@
+"""A thread's event log as the thread event stream ("protocol v2"): live, late, and after a restart the same.
+
+Each logged entry shows as none, one or several events (`server/protocol`). The number of an event, its `seq`,
+is its place in the whole sequence that the thread has ever shown, from 1 and without a gap. It is not
+computed by reading the thread from its beginning, which retention and rollbacks take away, but from what is
+stored beside each segment of the log when that is written: the number of the first event that it shows.
+Filters only leave events out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from ..domain import Event
+from ..protocol.payloads import name_of
+from ..protocol.run_events import RunEvents
+from ..protocol.shown import Shown
+from ..protocol.thread_entries import entry_shown
+from ..records.event_log import EventLog
+from ..records.references import is_reference
+
+CHANNELS = (
+    "values",
+    "updates",
+    "messages",
+    "tools",
+    "lifecycle",
+    "input",
+    "checkpoints",
+    "tasks",
+    "custom",
+)
+NAMED = "custom:"
+"""How the channel of custom events with one name begins."""
+_CHANNEL_OF = {"input.requested": "input"}
+
+
+class Numbered(NamedTuple):
+    """An event under its number."""
+
+    seq: int
+    shown: Shown
+
+    def frame(self) -> bytes:
+        """As a server-sent event."""
+        method = self.shown.method.encode()
+        return b"event: %b\r\ndata: %b\r\nid: %d\r\n\r\n" % (method, self.shown.to_json(self.seq), self.seq)
+
+    def text(self) -> str:
+        """As a text frame of a WebSocket."""
+        return self.shown.to_json(self.seq).decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which events a reader wants."""
+
+    channels: frozenset[str]
+    namespaces: tuple[tuple[str, ...], ...] | None = None
+    """Paths of sub-graphs, each `node` or `node:task_id` a level; None for all."""
+    depth: int | None = None
+    """How many levels below one of them; None for all."""
+
+    def wants(self, shown: Shown) -> bool:
+        """Whether an event passes."""
+        return self._in_channels(shown) and self._in_namespaces(shown.namespace)
+
+    def _in_channels(self, shown: Shown) -> bool:
+        channel = _CHANNEL_OF.get(shown.method, shown.method)
+        if channel in self.channels:
+            return True
+        if channel != "custom" or not any(name.startswith(NAMED) for name in self.channels):
+            return False
+        name = name_of(shown.text())
+        return name is not None and NAMED + name in self.channels
+
+    def _in_namespaces(self, namespace: tuple[str, ...]) -> bool:
+        # An empty list says as little as none at all; so the clients' own filters have it.
+        prefixes = self.namespaces or ((),)
+        return any(
+            _begins(namespace, prefix) and (self.depth is None or len(namespace) - len(prefix) <= self.depth)
+            for prefix in prefixes
+        )
+
+
+def _begins(namespace: tuple[str, ...], prefix: tuple[str, ...]) -> bool:
+    if len(prefix) > len(namespace):
+        return False
+    return all(
+        have == want or (":" not in want and have.partition(":")[0] == want)
+        for have, want in zip(namespace, prefix, strict=False)
+    )
+
+
+class ThreadEvents:
+    """The events of one thread, as one reader follows them."""
+
+    def __init__(self, event_log: EventLog, *, tenant_id: str, thread_id: UUID) -> None:
+        self._log = event_log
+        self._thread: dict[str, Any] = {"tenant_id": tenant_id, "thread_id": thread_id}
+        self._runs: dict[UUID, RunEvents | None] = {}
+
+    async def after(self, seen: int) -> AsyncIterator[Sequence[Numbered]]:
+        """All events after a number, and then what comes; it ends when the thread is deleted.
+
+        The thread need not exist yet. A number that the thread has not reached stands for its last one.
+        """
+        place = await self._log.place_after(seen, **self._thread)
+        following = self._log.follow(**self._thread, run_id=None, after=place.after)
+        async with contextlib.aclosing(following):
+            async for entries in following:
+                if found := await self._numbered(entries, after=place.shown):
+                    yield found
+
+    async def between(self, seen: int, until: int) -> AsyncIterator[Sequence[Numbered]]:
+        """The events after a number and up to another one, which have been."""
+        place = await self._log.place_after(seen, **self._thread)
+        earlier = self._log.between(**self._thread, run_id=None, after=place.after, until=place.last)
+        async with contextlib.aclosing(earlier):
+            async for entries in earlier:
+                whole = [await self._log.resolved(entry, **self._thread) for entry in entries]
+                there = [entry for entry in whole if entry is not None]
+                found = await self._numbered(there, after=place.shown)
+                yield [event for event in found if event.seq <= until]
+
+    async def _numbered(self, entries: Sequence[Event], *, after: int) -> list[Numbered]:
+        found: list[Numbered] = []
+        for entry in entries:
+            for seq, shown in enumerate(await self._shown(entry), entry.first_shown):
+                if seq > after:
+                    found.append(Numbered(seq, shown))
+        return found
+
+    async def _shown(self, entry: Event) -> Sequence[Shown]:
+        if entry.run_id is None:
+            return entry_shown(entry)
+        if entry.run_id not in self._runs:
+            self._runs[entry.run_id] = await self._run_before(entry)
+        run = self._runs[entry.run_id]
+        if run is None:
+            return ()
+        shown = run.feed(entry)
+        if entry.kind == "run.ended":
+            del self._runs[entry.run_id]
+        return shown
+
+    async def _run_before(self, entry: Event) -> RunEvents | None:
+        """A run as it stands before one of its entries; None when its beginning is past retention."""
+        if entry.kind == "run.created":
+            return RunEvents(entry.data)
+        run: RunEvents | None = None
+        earlier = self._log.between(**self._thread, run_id=entry.run_id, after=0, until=entry.seq - 1)
+        async with contextlib.aclosing(earlier):
+            async for entries in earlier:
+                for one in entries:
+                    if one.run_id != entry.run_id:
+                        continue
+                    if run is None:
+                        if one.kind != "run.created":
+                            return None
+                        run = RunEvents(one.data)
+                    else:
+                        run.feed(one)
+        if run is not None:
+            await self._resolve_held(run)
+        return run
+
+    async def _resolve_held(self, run: RunEvents) -> None:
+        for namespace, held in list(run.held.items()):
+            if is_reference(held.data):
+                whole = await self._log.resolved(held, **self._thread)
+                run.held[namespace] = whole or replace(held, data=b"{}")
+
+
+async def event_frames(
+    event_log: EventLog, wanted: Filter, *, tenant_id: str, thread_id: UUID, seen: int
+) -> AsyncIterator[bytes]:
+    """The stream as server-sent events, after a number; each chunk holds all that is there by now."""
+    following = ThreadEvents(event_log, tenant_id=tenant_id, thread_id=thread_id).after(seen)
+    async for events in following:
+        if chunk := b"".join(event.frame() for event in events if wanted.wants(event.shown)):
+            yield chunk
