@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import structlog
 from fastapi import FastAPI
+from langgraph_sdk.client import configure_loopback_transports
 from starlette.middleware.cors import CORSMiddleware
 
 from ..checkpoints import migrate
@@ -29,6 +30,7 @@ from .api import (
     threads,
 )
 from .api.edge import Edge
+from .api.in_process import provide
 from .api.metrics import HttpMetrics
 from .api.openapi import describe
 from .api.project_app import Approach, Fork, ProjectApp
@@ -73,12 +75,18 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
             app.state.tenants = Tenants(resources.database, catalog)
             for tenant_id in sorted(app.state.authenticator.tenants):
                 await app.state.tenants.welcome(tenant_id)
+            inside = provide().open(
+                app, prefix=http.mount_prefix, default=app.state.authenticator.own_principal
+            )
+            door = await stack.enter_async_context(inside)
+            configure_loopback_transports(app)
             if project is not None:
                 await stack.enter_async_context(project.lifespan())
             if worker:
-                app.state.worker = await stack.enter_async_context(_working(resources))
+                app.state.worker = door.lender = await stack.enter_async_context(_working(resources))
             yield
 
+    http = settings.http
     app = FastAPI(
         title="Interlock",
         version=version("interlock"),
@@ -92,7 +100,6 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
     app.state.metrics = HttpMetrics()
     problems.install(app)
     _include_routers(app, settings.http)
-    http = settings.http
     project = None if catalog.hooks.app is None else ProjectApp(catalog.hooks.app, app, http)
     describe(app, project=catalog.hooks.app)
     _wrap(app, project, http)

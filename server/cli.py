@@ -255,6 +255,8 @@ def _load(configured: Configured, *, migrates: bool) -> tuple[OpenDatabase, Cata
         from .runs.catalog import load_catalog
         from .runs.embedding import load_index
 
+        # Before the project's code, which may make clients while it is imported.
+        importlib.import_module(".api.in_process", __package__).provide()
         importlib.import_module(".lifetime", __package__)
 
         catalog = load_catalog(configured.project, on_failure=configured.settings.graphs.on_failure)

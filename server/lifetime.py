@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
-from ..tools.toolbox import Toolbox
 from .app import create_app
 from .records.event_log import Hub
-from .resources import open_resources
 from .worker.loop import Worker
 from .worker.run_loops import new_event_loop
 
@@ -113,19 +111,16 @@ def work(settings: Settings, catalog: Catalog) -> None:
 
 
 async def _work(settings: Settings, catalog: Catalog) -> None:
-    toolbox = Toolbox.open(settings.tools)
-    async with open_resources(
-        settings, hub=Hub(), catalog=catalog, toolbox=toolbox, name="interlock-work"
-    ) as resources:
-        worker = Worker(resources)
-        signals: set[int] = set()
+    # The application is there too, only without a socket: graphs call it from inside the process.
+    app = create_app(settings, catalog, hub=Hub(), worker=True)
+    stops = asyncio.Event()
 
-        def stop(number: int) -> None:
-            if signals:
-                os._exit(128 + number)
-            signals.add(number)
-            worker.request_drain()
+    def stop(number: int) -> None:
+        if stops.is_set():
+            os._exit(128 + number)
+        stops.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop, number)
-        await worker.run()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    async with app.router.lifespan_context(app):
+        await stops.wait()

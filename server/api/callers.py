@@ -13,10 +13,14 @@ from starlette.requests import HTTPConnection
 from ...checkpoints.database import Database
 from ...tools.policy.permissions import Principal
 from ..resources import Resources
+from ..runs.acting import Actor
 from ..runs.scope import Action, Resource, Rule, allow
 
 IDENTIFIED = "interlock.principal"
 """Key of an ASGI scope under which the principal stands that was found before; no client can set it."""
+
+ACTOR = "interlock.actor"
+"""Key under which it stands for whom a call from inside the process is made."""
 
 OPEN_PATHS = frozenset({"/", "/ok", "/info", "/metrics", "/openapi.json", "/docs"})
 """Paths of ours that nobody is asked for credentials on; and the console, which holds no data."""
@@ -34,6 +38,8 @@ class Caller:
     resources: Resources
     headers: Mapping[str, str] = field(default_factory=dict)
     """Those of the request."""
+    waiting: Actor | None = None
+    """The run that makes this call and cannot go on before it is answered; None for a call from outside."""
 
     @property
     def tenant_id(self) -> str:
@@ -82,7 +88,9 @@ class Guard:
         principal = await identify(request.app, request)
         allow(principal, self.rule)
         await state.tenants.welcome(principal.tenant)
-        return Caller(principal, state.resources, request.headers)
+        actor: Actor | None = request.scope.get(ACTOR)
+        waiting = actor if actor is not None and actor.run_id is not None else None
+        return Caller(principal, state.resources, request.headers, waiting)
 
 
 def may(resource: Resource, action: Action) -> Any:

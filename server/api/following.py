@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ..domain import Run
 from ..encoding import encode
-from ..errors import NotFound
+from ..errors import Conflicting, NotFound
 from ..records import queue, threads
 from ..runs import admission, cancel, state
 from ..runs.admission import RunRequest
@@ -24,17 +24,37 @@ from .headers import for_configurable
 from .held import OnLeave, awaited_json, event_stream, place_headers
 from .run_schemas import RunCreate
 
+AHEAD_OF_ALL = -6
+"""Priority of a run that another run waits for: the slot that the other one lends is meant for it."""
+
+WAITS_FOR_ITSELF = (
+    "run {run} would wait for itself: it is running on thread {thread} and asks for another run there; "
+    "start that one on another thread, for example with `thread_id` None"
+)
+
 WHOLE_RUN = "-1"
 """`Last-Event-ID` of a client that has seen nothing."""
 
 
 async def start(
-    caller: Caller, wanted: RunCreate, *, thread_id: UUID | None, idempotency_key: str | None
+    caller: Caller,
+    wanted: RunCreate,
+    *,
+    thread_id: UUID | None,
+    idempotency_key: str | None,
+    awaited: bool = False,
 ) -> Run:
-    """Create the run that a client wants, without `thread_id` on a thread made for it."""
-    return (await start_all(caller, [wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)]))[
-        0
-    ]
+    """Create the run that a client wants, without `thread_id` on a thread made for it.
+
+    Raises:
+        Conflicting: it is `awaited` by a run of the same thread, which would wait for itself.
+    """
+    request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
+    if awaited and caller.waiting is not None:
+        if thread_id is not None and thread_id == caller.waiting.thread_id:
+            raise Conflicting(WAITS_FOR_ITSELF.format(run=caller.waiting.run_id, thread=thread_id))
+        request = replace(request, priority=AHEAD_OF_ALL)
+    return (await start_all(caller, [request]))[0]
 
 
 async def start_all(caller: Caller, requests: Sequence[RunRequest]) -> list[Run]:

@@ -58,7 +58,7 @@ async def stream_run(
     caller: MayRun, thread_id: ThreadId, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run and follow it."""
-    run = await start(caller, wanted, thread_id=thread_id, idempotency_key=idempotency_key)
+    run = await start(caller, wanted, thread_id=thread_id, idempotency_key=idempotency_key, awaited=True)
     leaves = wanted.on_disconnect == "cancel"
     return stream_from_start(caller, run, thread_id=thread_id, cancel_on_leave=leaves)
 
@@ -68,7 +68,7 @@ async def wait_run(
     caller: MayRun, thread_id: ThreadId, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run and wait for its values."""
-    run = await start(caller, wanted, thread_id=thread_id, idempotency_key=idempotency_key)
+    run = await start(caller, wanted, thread_id=thread_id, idempotency_key=idempotency_key, awaited=True)
     return wait_for(caller, run, cancel_on_leave=wanted.on_disconnect == "cancel")
 
 

@@ -36,7 +36,7 @@ async def stream_stateless_run(
     caller: MayRun, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run on a thread made for it, and follow it."""
-    run = await start(caller, wanted, thread_id=None, idempotency_key=idempotency_key)
+    run = await start(caller, wanted, thread_id=None, idempotency_key=idempotency_key, awaited=True)
     return stream_from_start(caller, run, thread_id=None, cancel_on_leave=wanted.on_disconnect == "cancel")
 
 
@@ -45,7 +45,7 @@ async def wait_stateless_run(
     caller: MayRun, wanted: Wanted, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Start a run on a thread made for it, and wait for its values."""
-    run = await start(caller, wanted, thread_id=None, idempotency_key=idempotency_key)
+    run = await start(caller, wanted, thread_id=None, idempotency_key=idempotency_key, awaited=True)
     return wait_for(caller, run, cancel_on_leave=wanted.on_disconnect == "cancel")
 
 

@@ -13,6 +13,10 @@ ANONYMOUS = Principal(tenant="default", subject="anonymous", roles=frozenset({"a
 """Everybody, on a server that asks for no credentials."""
 
 
+OWN = Principal(tenant="default", subject="server", roles=frozenset({"admin"}))
+"""The server itself, where code of the project calls it and works for nobody."""
+
+
 class Authenticator:
     """Knows the API keys; without any, everybody is `ANONYMOUS`."""
 
@@ -33,6 +37,11 @@ class Authenticator:
         """Tenants that are known before any request."""
         known = {principal.tenant for principal in self._principals.values()}
         return frozenset(known or {ANONYMOUS.tenant})
+
+    @property
+    def own_principal(self) -> Principal:
+        """As whom code of the project calls this server when it works for nobody, such as at start."""
+        return OWN if self._principals else ANONYMOUS
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """Find who sent the headers. An empty credential counts as none; the first known one counts.

@@ -18,6 +18,7 @@ class Actor:
     principal: Principal
     run_id: UUID | None = None
     """None: no run, such as a route of the project, or a factory that is only looked at."""
+    thread_id: UUID | None = None
 
 
 _current: ContextVar[Actor | None] = ContextVar("interlock_actor", default=None)

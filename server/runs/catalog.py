@@ -24,6 +24,7 @@ from ...checkpoints.embedding import StoreIndex
 from ...tools.policy.permissions import Principal
 from ..errors import NotFound, ServerError
 from ..records.assistants import Content
+from .acting import Actor, acting_for, current_actor
 from .factory import GraphForm, NotAGraph, Opening, graph_form
 from .hooks import Hooks, checked_app, load_hook
 from .modules import ModuleNames, add_import_paths, foreign_environment
@@ -123,12 +124,14 @@ class Catalog:
         """
         form = self._form(graph_id)
         user = user_of(principal)
+        actor = current_actor() if access == "threads.create_run" else None
         opening = Opening(
             config=_told(config, access, user), access=access, user=user, store=store, context=context
         )
         async with AsyncExitStack() as stack:
             try:
-                graph = await stack.enter_async_context(form.open(opening))
+                with acting_for(actor or Actor(principal)):
+                    graph = await stack.enter_async_context(form.open(opening))
             except Exception as error:
                 if access == "threads.create_run":
                     raise

@@ -27,6 +27,7 @@ from ..protocol.run_events import RunEvents
 from ..records.log_reader import END_OF_LOG
 from ..records.segments import NewEvent
 from ..resources import Resources
+from ..runs.acting import Actor, acting_for
 from ..runs.lifecycle import Drained, Finished, LeaseLost, Outcome
 from .breakpoints import Breakpoints
 from .recorder import Recorder
@@ -152,7 +153,9 @@ class _Attempt:
             store=self.store,
             model=self.resources.settings.graphs.model,
         )
-        with self.governed.entered(), entered(context):
+        run = self.run
+        actor = Actor(run.principal, run_id=run.run_id, thread_id=run.thread_id)
+        with self.governed.entered(), entered(context), acting_for(actor):
             try:
                 async with self._deadline():
                     return await self._run_graph()

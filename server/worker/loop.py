@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -67,6 +68,8 @@ class Worker:
         self._draining = asyncio.Event()
         self._check = asyncio.Event()
         self._suspects: set[Held] = set()
+        self._lent: Counter[UUID] = Counter()
+        """Runs that wait for this server itself, and for how many answers."""
         self._more_waiting = True
 
     @property
@@ -78,6 +81,17 @@ class Worker:
         """Claim nothing more, hand back what runs, and let `run` return."""
         self._draining.set()
         self._wake.set()
+
+    def lend(self, run_id: UUID) -> None:
+        """A run waits for this server, perhaps for a run that has no slot: another one may have its own."""
+        self._lent[run_id] += 1
+        self._wake.set()
+
+    def take_back(self, run_id: UUID) -> None:
+        """The run goes on. For a while there may be more at work than slots; then none is claimed."""
+        self._lent[run_id] -= 1
+        if not self._lent[run_id]:
+            del self._lent[run_id]
 
     async def run(self) -> None:
         """Work until drained.
@@ -135,7 +149,8 @@ class Worker:
     async def _claim_until_drained(self, group: asyncio.TaskGroup) -> None:
         while not self._draining.is_set():
             self._wake.clear()
-            free = self.settings.slots - len(self._held)
+            waiting = sum(held.run.run_id in self._lent for held in self._held.values())
+            free = self.settings.slots - len(self._held) + waiting
             if free > 0 and self._loops.usable:
                 claimed = await self._claim(free)
                 for run in claimed:

@@ -38,7 +38,7 @@ async def web(app_server: InterlockServer) -> Any:
 async def test_routes_of_a_project_come_first_except_before_the_health_check(web: httpx.AsyncClient) -> None:
     assert (await web.get("/threads/custom")).json() == {"served": "by the project"}
     assert (await web.get("/ok")).json()["ok"] is True
-    assert (await web.post("/assistants/search", json={})).json()[0]["graph_id"] == "echo"
+    assert (await web.post("/assistants/search", json={})).status_code == 200
 
 
 async def test_a_route_for_every_path_leaves_the_api_alone(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
+from langgraph_sdk import get_client
 from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.responses import StreamingResponse
@@ -102,6 +103,11 @@ async def crash_midway() -> StreamingResponse:
         raise RuntimeError("in the middle")
 
     return StreamingResponse(parts())
+
+
+@app.post("/inside")
+async def inside() -> Any:
+    return await get_client().threads.create()
 
 
 @app.get("/open-gate")
