@@ -172,7 +172,7 @@ def prepare(
     """A server that is not started yet. Servers of one folder share the file of noted steps."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    address = () if command == "work" else ("--host", "127.0.0.1", "--port", str(port))
+    address = () if command in ("work", "migrate") else ("--host", "127.0.0.1", "--port", str(port))
     config = ("--config", str(project / "langgraph.json"))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)}
     return InterlockServer(

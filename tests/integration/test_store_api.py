@@ -128,3 +128,13 @@ async def test_namespaces_are_listed_to_a_depth(http: httpx.AsyncClient) -> None
     assert await listed(limit=1, offset=1) == [["a", "x"]]
     for wanted in ({"max_depth": 0}, {"limit": 0}, {"offset": -1}):
         assert (await http.post("/store/namespaces", json=wanted)).status_code == 422
+
+
+async def test_names_in_camel_case_mean_the_same(http: httpx.AsyncClient) -> None:
+    for namespace in (("a", "b"), ("c", "d")):
+        await put(http, *namespace)
+    found = await http.post("/store/items/search", json={"namespacePrefix": ["a"], "refreshTtl": False})
+    assert [item["namespace"] for item in found.json()["items"]] == [["a", "b"]]
+    assert "x-interlock-warning" not in found.headers
+    listed = await http.post("/store/namespaces", json={"maxDepth": 1})
+    assert listed.json() == {"namespaces": [["a"], ["c"]]}
