@@ -15,6 +15,8 @@ from .errors import SchemaMismatch, translated
 _LOCK = 0x1_17E6_10C4
 _LOCK_POLL_S = 0.05
 _DIRECTORY = Path(__file__).parent / "migrations"
+_LOCK_WAIT = "500ms"
+_PAUSE_S = 0.5
 _NO_TRANSACTION = "-- no transaction"
 _BOOKKEEPING = """
 CREATE SCHEMA IF NOT EXISTS interlock;
@@ -70,8 +72,7 @@ def migrate(url: str) -> list[Migration]:
             if migration.version in done:
                 continue
             if migration.transactional:
-                with connection.transaction():
-                    _apply(connection, migration)
+                _apply_without_queueing(connection, migration)
             else:
                 _apply(connection, migration)
             applied.append(migration)
@@ -108,6 +109,23 @@ def hold_lock(connection: psycopg.Connection) -> None:
     # index that is built concurrently.
     while connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
         time.sleep(_LOCK_POLL_S)
+
+
+def _apply_without_queueing(connection: psycopg.Connection, migration: Migration) -> None:
+    """Apply in a transaction, and let others pass as often as a lock is not to be had at once.
+
+    A statement that waits for an exclusive lock holds up everybody who comes after it, so one long
+    reader would stop the whole server.
+    """
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_WAIT,))
+                _apply(connection, migration)
+        except psycopg.errors.LockNotAvailable:
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:

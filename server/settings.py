@@ -165,6 +165,8 @@ class HttpSettings(Section):
     """Largest request body."""
     max_plain_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """Largest request body without values of a graph: no input, no state, no item of the store."""
+    max_batch_runs: int = Field(default=100, ge=1)
+    """Runs of one `POST /runs/batch` at most; they are admitted in one transaction."""
     cors: CorsSettings = CorsSettings()
     """Cross-origin requests."""
     configurable_headers: ConfigurableHeaders = ConfigurableHeaders()
@@ -256,6 +258,8 @@ class GraphSettings(Section):
 
     on_failure: Literal["refuse", "serve_rest"] = "refuse"
     """When a graph cannot load: do not start, or serve the others and report this one."""
+    max_recursion_limit: int = Field(default=20_000, ge=1)
+    """Highest `recursion_limit` that an assistant or a run may ask for; LangGraph's own default is 10007."""
     model: str = "offline"
     """Chat model of the graphs that come with the server: `offline`, or `provider:model`."""
     budget: dict[str, BudgetSettings] = {}

@@ -20,11 +20,11 @@ from ...tools.policy.budget import Budget, BudgetInvalid
 from ...tools.policy.permissions import Principal
 from ..domain import Assistant, Durability, MultitaskStrategy, Run, Thread, default_assistant_id
 from ..encoding import encode
-from ..errors import BadRequest, Conflicting, Invalid, NotFound
+from ..errors import Conflicting, Invalid, NotFound
 from ..protocol.run_events import created_data
 from ..records import assistants, queue, threads
 from ..records.segments import NewEvent
-from . import cancel
+from . import cancel, refusals
 from .catalog import GraphFailed
 from .continuing import acting_principal, require_budget, require_waiting
 from .reviews import ResumePlan, answer
@@ -144,8 +144,9 @@ async def admit_batch(
     Raises:
         ServerError: one of them is refused; nothing was stored.
     """
+    refusals.require_few(resources.settings, requests)
     for request in requests:
-        _check(request)
+        refusals.require_sense(request)
     runs = await _admit_all(resources, principal, requests)
     for run in runs:
         resources.event_log.woken(run.tenant_id, run.thread_id)
@@ -163,19 +164,6 @@ async def _admit_all(resources: Resources, principal: Principal, requests: Seque
             if conflict.constraint != "runs_idempotency_idx":
                 raise
     raise Conflicting("an equal request with this Idempotency-Key is being admitted; try again")
-
-
-def _check(request: RunRequest) -> None:
-    if request.thread_id is None and request.parts is not None:
-        raise BadRequest("You must provide a thread_id when resuming.")
-    if request.context and request.settings:
-        raise BadRequest(
-            "`context` and `config.configurable` say the same thing; send one of them, preferably `context`"
-        )
-    if b"\\u0000" in encode([request.metadata, request.config.get("metadata")]):
-        raise Invalid("`metadata` must not contain the character U+0000")
-    if request.after_seconds < 0:
-        raise Invalid("`after_seconds` must not be negative")
 
 
 @dataclass(slots=True)
@@ -312,6 +300,7 @@ class _Admission:
         if actor != self.principal:
             metadata["resumed_by"] = self.principal.subject
         kwargs = _kwargs(request, assistant, metadata)
+        refusals.require_end(self.resources.settings, kwargs["config"].get("recursion_limit"))
         budget = self._budget(request, assistant)
         if plan is not None:
             command = {**(request.command or {}), "resume": plan.resume}

@@ -69,12 +69,12 @@ def serve_api(database_url: str, catalog: Catalog) -> ServeApi:
     async def serve(
         *,
         worker: bool = False,
-        graphs: Catalog = catalog,
+        loaded: Catalog = catalog,
         index: StoreIndex | None = None,
         **values: Any,
     ) -> AsyncIterator[httpx.AsyncClient]:
         settings = Settings.model_validate({"database": {"url": database_url, "pool_max": 5}, **values})
-        app = create_app(settings, graphs.indexed(index), hub=Hub(), worker=worker)
+        app = create_app(settings, loaded.indexed(index), hub=Hub(), worker=worker)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             _lifespan(app),

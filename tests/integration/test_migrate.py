@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import re
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -123,3 +124,61 @@ async def test_tables_that_langgraph_made_before_serve_our_runs_and_still_its_ow
         third = empty_checkpoint()
         saver.put(theirs, third, {"source": "loop"}, {})
         assert [found.checkpoint["id"] for found in saver.list(theirs, limit=1)] == [third["id"]]
+
+
+def with_one_more(monkeypatch: pytest.MonkeyPatch, statements: str) -> None:
+    """Let the next release have one migration more than this one."""
+    known = migrate.available()
+    later = migrate.Migration(known[-1].version + 1, "later", statements)
+    monkeypatch.setattr(migrate, "available", lambda: [*known, later])
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "-- no transaction\nCREATE INDEX CONCURRENTLY threads_later_idx ON interlock.threads (updated_at);",
+        "ALTER TABLE interlock.threads ADD COLUMN later int;",
+    ],
+    ids=["index", "column"],
+)
+def test_a_filled_table_is_read_and_written_while_a_migration_waits_for_it(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, statements: str
+) -> None:
+    """O46."""
+    with_one_more(monkeypatch, statements)
+    insert = "INSERT INTO interlock.threads (tenant_id, thread_id) VALUES ('acme', gen_random_uuid())"
+    with (
+        psycopg.connect(database_url, autocommit=True) as writer,
+        psycopg.connect(database_url) as busy,
+        concurrent.futures.ThreadPoolExecutor(1) as steps,
+    ):
+        writer.execute(
+            "INSERT INTO interlock.threads (tenant_id, thread_id)"
+            " SELECT 'acme', gen_random_uuid() FROM generate_series(1, 10000)"
+        )
+        busy.execute(insert)  # a transaction that stays open
+        migrating = steps.submit(migrate.migrate, database_url)
+        while not writer.execute(
+            "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE application_name = 'interlock-migrate' AND NOT granted"
+        ).fetchall():
+            assert not migrating.done()
+        # Longer than the migration may stand in line, shorter than this transaction stays open.
+        writer.execute("SET statement_timeout = '60s'")
+        for _ in range(5):
+            writer.execute(insert)
+            writer.execute("SELECT count(*) FROM interlock.threads")
+        assert not migrating.done()
+        busy.commit()
+        assert [one.name for one in migrating.result(60)] == ["later"]
+    migrate.verify(database_url)
+
+
+def test_no_migration_locks_a_table_that_an_earlier_one_made_for_the_time_of_a_scan() -> None:
+    """O46."""
+    made: set[str] = set()
+    for migration in migrate.available():
+        statements = re.sub(r"--.*", "", migration.statements)
+        for index in re.finditer(r"CREATE (?:UNIQUE )?INDEX (CONCURRENTLY )?\S+\s+ON (\S+)", statements):
+            assert index[1] or index[2] not in made, f"{migration.name}: index on {index[2]}"
+        made |= set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\S+)", statements))

@@ -25,7 +25,7 @@ def ports() -> Catalog:
 
 @pytest.fixture
 async def ported(serve_api: ServeApi, ports: Catalog) -> AsyncIterator[httpx.AsyncClient]:
-    async with serve_api(worker=True, graphs=ports) as http:
+    async with serve_api(worker=True, loaded=ports) as http:
         yield http
 
 
@@ -66,7 +66,7 @@ async def test_where_callers_have_keys_nobody_can_say_to_be_another_user(
     serve_api: ServeApi, ports: Catalog
 ) -> None:
     keys = {"api_keys": [api_key("k", "t")]}
-    async with serve_api(worker=True, graphs=ports, auth=keys) as http:
+    async with serve_api(worker=True, loaded=ports, auth=keys) as http:
         http.headers["x-api-key"] = "k"
         values = await ask(http, await new_thread(http))
         assert values["sharedStateFromStoreConfig"] == {"id": "t user"}

@@ -11,6 +11,8 @@ import httpx
 import orjson
 import pytest
 
+from .conftest import ServeApi
+
 HUMAN = {"messages": [{"type": "human", "content": "hi", "id": "h1"}]}
 
 
@@ -400,3 +402,34 @@ async def test_a_thread_stream_wants_a_thread_and_modes_that_exist(http: httpx.A
     assert (await http.get(f"/threads/{uuid4()}/stream")).status_code == 404
     unknown_cursor = await http.get(f"{path}/stream", headers={"last-event-id": "-1"})
     assert frames(unknown_cursor) == []
+
+
+async def test_more_runs_in_a_batch_than_the_server_takes_are_refused_whole(serve_api: ServeApi) -> None:
+    one = {"assistant_id": "chat", "input": HUMAN}
+    async with serve_api(http={"max_batch_runs": 3}) as http:
+        refused = await http.post("/runs/batch", json=[one] * 4)
+        assert refused.status_code == 422
+        assert "4 runs in one batch; this server takes up to 3" in refused.json()["detail"]
+        assert (await http.post("/threads/count", json={})).json() == 0
+        assert len((await http.post("/runs/batch", json=[one] * 3)).json()) == 3
+
+
+async def test_a_recursion_limit_above_that_of_the_server_is_refused_wherever_it_is_set(
+    serve_api: ServeApi,
+) -> None:
+    async with serve_api(graphs={"max_recursion_limit": 50}) as http:
+        path = await new_thread(http)
+
+        async def ask(assistant_id: str, limit: int | None) -> httpx.Response:
+            config = {} if limit is None else {"recursion_limit": limit}
+            wanted = {"assistant_id": assistant_id, "input": HUMAN, "config": config}
+            return await http.post(f"{path}/runs", json=wanted)
+
+        saved = {"graph_id": "chat", "config": {"recursion_limit": 51}}
+        made = (await http.post("/assistants", json=saved)).json()["assistant_id"]
+        for refused in (await ask("chat", 51), await ask(made, None)):
+            assert refused.status_code == 422
+            assert "`recursion_limit` is 51; this server allows up to 50" in refused.json()["detail"]
+        assert (await http.get(f"{path}/runs")).json() == []
+        assert (await ask("chat", 50)).status_code == 200
+        assert (await ask(made, 20)).status_code == 200

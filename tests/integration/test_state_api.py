@@ -10,6 +10,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from interlock.checkpoints.database import Database
+
 
 async def ran(http: httpx.AsyncClient, graph: str, given: Any = None, **fields: Any) -> tuple[str, Any]:
     """A new thread on which a graph has run; its path and what the run came to."""
@@ -94,27 +96,33 @@ async def test_history_tasks_tell_what_each_node_returned(working_http: httpx.As
     assert (task["error"], task["interrupts"], task["checkpoint"], task["state"]) == (None, [], None, None)
 
 
-async def test_pages_of_history_cover_everything_once_newest_first(working_http: httpx.AsyncClient) -> None:
+async def test_pages_of_history_cover_everything_once_newest_first(
+    working_http: httpx.AsyncClient, database: Database
+) -> None:
+    """O10."""
     path, _ = await ran(working_http, "abc", {"trace": []})
-    for _ in range(3):
+    for _ in range(19):
         await run(working_http, path, "abc", {"trace": []})
+    # Whatever is forgotten by age would be gone by now.
+    await database.execute(b"UPDATE interlock.threads SET created_at = now() - interval '1 year'")
+    await database.execute(b"UPDATE interlock.runs SET ended_at = now() - interval '1 year'")
     seen: list[str] = []
     before: Any = None
     while True:
-        page = (await working_http.post(f"{path}/history", json={"limit": 7, "before": before})).json()
+        page = (await working_http.post(f"{path}/history", json={"limit": 10, "before": before})).json()
         if not page:
             break
         seen += [one["checkpoint_id"] for one in page]
         before = page[-1]["checkpoint"]
-    assert len(seen) == len(set(seen)) == 20
+    assert len(seen) == len(set(seen)) == 100
     assert seen == sorted(seen, reverse=True)
-    for limit in (9, 10, 11, 20, 100):
+    for limit in (9, 10, 11, 20, 100, 1000):
         whole = (await working_http.post(f"{path}/history", json={"limit": limit})).json()
         assert [one["checkpoint_id"] for one in whole] == seen[:limit]
     by_id = (await working_http.get(f"{path}/history", params={"limit": 2, "before": seen[4]})).json()
     assert [one["checkpoint_id"] for one in by_id] == seen[5:7]
     inputs = {"limit": 100, "metadata": {"source": "input"}}
-    assert len((await working_http.post(f"{path}/history", json=inputs)).json()) == 4
+    assert len((await working_http.post(f"{path}/history", json=inputs)).json()) == 20
     assert len((await working_http.post(f"{path}/history", json={})).json()) == 1
 
 
