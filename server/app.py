@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 from langgraph_sdk.client import configure_loopback_transports
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from ..checkpoints import migrate
 from ..tools.toolbox import Toolbox
@@ -28,18 +29,20 @@ from .api import (
     system,
     thread_events,
     threads,
+    webhooks,
 )
 from .api.edge import Edge
 from .api.in_process import provide
 from .api.metrics import HttpMetrics
 from .api.openapi import describe
-from .api.project_app import Approach, Fork, ProjectApp
+from .api.project_app import Approach, Fork, ProjectApp, Within
 from .auth.authenticate import Authenticator
 from .records.event_log import Hub
 from .resources import Resources, open_resources
 from .runs.assistants import Tenants
 from .runs.catalog import Catalog
 from .settings import HttpSettings, Settings
+from .worker.deliveries import Deliverer
 from .worker.loop import Worker
 
 log = structlog.get_logger(__name__)
@@ -68,9 +71,8 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
         await asyncio.to_thread(migrate.verify, settings.database.direct_url or settings.database.url)
         async with AsyncExitStack() as stack:
             toolbox = Toolbox.open(settings.tools)
-            resources = await stack.enter_async_context(
-                open_resources(settings, hub=hub, catalog=catalog, toolbox=toolbox)
-            )
+            opening = open_resources(settings, hub=hub, catalog=catalog, toolbox=toolbox)
+            resources = await stack.enter_async_context(opening)
             app.state.resources = resources
             app.state.tenants = Tenants(resources.database, catalog)
             for tenant_id in sorted(app.state.authenticator.tenants):
@@ -82,8 +84,12 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
             configure_loopback_transports(app)
             if project is not None:
                 await stack.enter_async_context(project.lifespan())
+            own = None if project is None else Within(app, http)
             if worker:
-                app.state.worker = door.lender = await stack.enter_async_context(_working(resources))
+                working = _working(resources, own)
+                app.state.worker = door.lender = await stack.enter_async_context(working)
+            else:
+                await stack.enter_async_context(_delivering(resources, own))
             yield
 
     http = settings.http
@@ -119,15 +125,31 @@ def _wrap(app: FastAPI, project: ProjectApp | None, http: HttpSettings) -> None:
 
 
 @asynccontextmanager
-async def _working(resources: Resources) -> AsyncIterator[Worker]:
+async def _working(resources: Resources, own_app: ASGIApp | None) -> AsyncIterator[Worker]:
     """A worker on this loop, drained on leaving."""
-    worker = Worker(resources)
+    worker = Worker(resources, own_app=own_app)
     running = asyncio.create_task(worker.run(), name="worker")
     running.add_done_callback(_end_process_with_worker)
     try:
         yield worker
     finally:
         worker.request_drain()
+        await running
+
+
+@asynccontextmanager
+async def _delivering(resources: Resources, own_app: ASGIApp | None) -> AsyncIterator[None]:
+    """Webhooks to the project's own routes, which workers in other processes cannot reach."""
+    if own_app is None:
+        yield
+        return
+    deliverer = Deliverer(resources, app=own_app, remote=False)
+    running = asyncio.create_task(deliverer.run(), name="webhooks")
+    running.add_done_callback(_end_process_with_worker)
+    try:
+        yield
+    finally:
+        deliverer.request_drain()
         await running
 
 
@@ -144,6 +166,7 @@ def _include_routers(app: FastAPI, http: HttpSettings) -> None:
         app.include_router(runs.router)
         app.include_router(stateless.router)
         app.include_router(streams.router)
+        app.include_router(webhooks.router)
     if not http.disable_threads:
         app.include_router(threads.router)
         app.include_router(thread_events.router)

@@ -78,6 +78,24 @@ class Run:
         fields["principal"] = Principal.from_row(row["principal"])
         return cls(**fields)
 
+    def shape(self) -> dict[str, Any]:
+        """As the wire shows it, with the request that made it as `kwargs`."""
+        shape: dict[str, Any] = {
+            "run_id": self.run_id,
+            "thread_id": self.thread_id,
+            "assistant_id": self.assistant_id,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "metadata": self.metadata,
+            "status": self.status,
+            "kwargs": self.kwargs,
+            "multitask_strategy": self.multitask_strategy,
+            "langsmith_session_name": None,
+        }
+        if self.cancel_reason is not None:
+            shape["cancel_reason"] = self.cancel_reason
+        return shape
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftBy:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
+
+from .section import Seconds, Section
+from .webhook_settings import WebhookSettings
 
 EMBEDS_WITHOUT_DIMS = ("auto", "offline", "none")
 """What `store.index.embed` can be besides a model of the project's own."""
 
 MOST_DIMENSIONS = 4_000
 """An index of half-precision vectors takes no more."""
-
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A group of settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class DatabaseSettings(Section):
@@ -187,6 +187,8 @@ class HttpSettings(Section):
     """Answer 404 on the store routes."""
     disable_meta: bool = False
     """Answer 404 on `/ok`, `/info`, `/metrics` and the API description."""
+    disable_webhooks: bool = False
+    """Run as asked, but send no webhooks."""
     disable_console: bool = False
     """Do not serve the console."""
 
@@ -262,7 +264,7 @@ class GraphSettings(Section):
     """Highest `recursion_limit` that an assistant or a run may ask for; LangGraph's own default is 10007."""
     model: str = "offline"
     """Chat model of the graphs that come with the server: `offline`, or `provider:model`."""
-    budget: dict[str, BudgetSettings] = {}
+    budget: dict[str, BudgetSettings] = Field(default={})
     """Budgets of single graphs by id; what one leaves unset comes from `budget`."""
 
 
@@ -341,6 +343,7 @@ class Settings(Section):
     budget: BudgetSettings = BudgetSettings()
     graphs: GraphSettings = GraphSettings()
     store: StoreSettings = StoreSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
 
     _sources: Mapping[str, str] = PrivateAttr(default_factory=dict)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from .settings import Section, Settings
@@ -177,7 +177,7 @@ def _parsed(variable: str, text: str, field: FieldInfo) -> Any:
             return json.loads(text)
         except ValueError as error:
             raise SettingsError(f"environment variable {variable} is not valid JSON: {error}") from error
-    if origin is tuple and get_args(field.annotation)[0] is str:
+    if origin is tuple and get_args(field.annotation)[0] in (str, SecretStr):
         return [word.strip() for word in text.split(",") if word.strip()]
     raise SettingsError(f"environment variable {variable} must hold JSON, for example `[]` or `{{}}`")
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from .runs.project import Project, load_project
+from .runs.webhook_headers import HeadersInvalid, headers_of
 from .settings import Settings
-from .sources import read_settings, replaced
+from .sources import SettingsError, read_settings, replaced
 from .telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ def configure(config: Path, values: Mapping[str, Any], *, supported_only: bool =
     environ = {**project.environment, **os.environ}
     settings = read_settings(environ, project=project.settings, toml=project.directory / TOML_NAME)
     settings = replaced(settings, "command line", values)
+    try:
+        headers_of(settings.webhooks, environ)
+    except HeadersInvalid as error:
+        raise SettingsError(str(error)) from error
     configure_logging(settings.log)
     os.environ.update(environ)
     warnings = project.warnings

@@ -1,4 +1,6 @@
-"""Where a tool may connect to: only to an address that was checked, whatever DNS says next."""
+"""Where a tool, or whoever else sends requests, may connect to: only to an address that was checked,
+whatever DNS says next.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Protocol
 
 import httpx
 
@@ -21,7 +25,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class EgressRefused(ToolFailed):
-    """The address is not one that tools of this server may reach."""
+    """The address is not one that this server may reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,43 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return [str(address[0]) for *_, address in found]
 
 
+class Addresses:
+    """The addresses that may be connected to: public ones, and those of named private networks."""
+
+    def __init__(self, *, private_networks: Iterable[str] = (), resolver: Resolver = resolve) -> None:
+        self._private: list[Network] = [ipaddress.ip_network(text) for text in private_networks]
+        self._resolver = resolver
+
+    async def checked(self, host: str, port: int) -> str:
+        """The address to connect to for this host.
+
+        Raises:
+            EgressRefused: the name does not resolve, or one of its addresses is not allowed.
+        """
+        try:
+            found = await self._resolver(host, port)
+        except (OSError, UnicodeError) as error:
+            raise EgressRefused(f"the name {host!r} does not resolve") from error
+        addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in found]
+        if not addresses:
+            raise EgressRefused(f"the name {host!r} does not resolve")
+        # One bad address refuses the name: which of them is used must not depend on luck.
+        for address in addresses:
+            self.check(host, address)
+        return str(addresses[0])
+
+    def check(self, host: str, address: Address) -> None:
+        """Refuse an address of a host that may not be reached.
+
+        Raises:
+            EgressRefused: it is private or reserved.
+        """
+        if any(address in network for network in self._private if network.version == address.version):
+            return
+        if not all(part.is_global and not part.is_multicast for part in _parts(address)):
+            raise EgressRefused(f"{host!r} leads to a private or reserved address")
+
+
 class Egress:
     """The hosts that tools may reach.
 
@@ -75,8 +116,7 @@ class Egress:
         resolver: Resolver = resolve,
     ) -> None:
         self._rules = [_Rule.parse(text) for text in allow]
-        self._private: list[Network] = [ipaddress.ip_network(text) for text in private_networks]
-        self._resolver = resolver
+        self._addresses = Addresses(private_networks=private_networks, resolver=resolver)
 
     async def checked_address(self, url: httpx.URL) -> str:
         """The address to connect to for this URL.
@@ -84,32 +124,25 @@ class Egress:
         Raises:
             EgressRefused: scheme, host, port or one of its addresses is not allowed.
         """
-        if url.scheme not in _DEFAULT_PORTS:
-            raise EgressRefused(f"only http and https are allowed, not {url.scheme!r}")
-        if url.userinfo:
-            raise EgressRefused("a URL with credentials in it is not allowed")
-        host, port = url.host.lower().rstrip("."), url.port or _DEFAULT_PORTS[url.scheme]
+        host, port = place_of(url)
         if not any(rule.allows(host, port, url.scheme) for rule in self._rules):
             raise EgressRefused(
                 f"{host}:{port} is not on the list of hosts that tools may reach (`tools.egress_allow`)"
             )
-        try:
-            found = await self._resolver(host, port)
-        except OSError as error:
-            raise EgressRefused(f"the name {host!r} does not resolve") from error
-        addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in found]
-        if not addresses:
-            raise EgressRefused(f"the name {host!r} does not resolve")
-        # One bad address refuses the name: which of them is used must not depend on luck.
-        for address in addresses:
-            if not self._reachable(address):
-                raise EgressRefused(f"{host!r} leads to a private or reserved address")
-        return str(addresses[0])
+        return await self._addresses.checked(host, port)
 
-    def _reachable(self, address: Address) -> bool:
-        if any(address in network for network in self._private if network.version == address.version):
-            return True
-        return all(part.is_global and not part.is_multicast for part in _parts(address))
+
+def place_of(url: httpx.URL) -> tuple[str, int]:
+    """Host and port of a URL.
+
+    Raises:
+        EgressRefused: it is not plain http or https, or has credentials in it.
+    """
+    if url.scheme not in _DEFAULT_PORTS:
+        raise EgressRefused(f"only http and https are allowed, not {url.scheme!r}")
+    if url.userinfo:
+        raise EgressRefused("a URL with credentials in it is not allowed")
+    return url.host.lower().rstrip("."), url.port or _DEFAULT_PORTS[url.scheme]
 
 
 def _parts(address: Address) -> list[Address]:
@@ -127,15 +160,24 @@ def _parts(address: Address) -> list[Address]:
     return parts
 
 
+class Checked(Protocol):
+    """Says where a request may go."""
+
+    async def checked_address(self, url: httpx.URL) -> str:
+        """The address to connect to, or `EgressRefused`."""
+        ...
+
+
 class CheckedTransport(httpx.AsyncBaseTransport):
     """Connects to the checked address; the name stays in the Host header and in the TLS handshake.
 
     Redirects come through here as well, so no hop escapes the check.
     """
 
-    def __init__(self, egress: Egress) -> None:
+    def __init__(self, egress: Checked, *, tls: SSLContext | None = None) -> None:
         self._egress = egress
-        self._inner = httpx.AsyncHTTPTransport(retries=0, trust_env=False)
+        verify = True if tls is None else tls
+        self._inner = httpx.AsyncHTTPTransport(verify=verify, retries=0, trust_env=False)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Check, then send."""

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import ServerError
+from ..errors import NotFound, ServerError
 from ..runs.acting import Actor, acting_for
 from ..runs.user import RunUser
 from ..settings import HttpSettings
@@ -27,6 +27,10 @@ log = structlog.get_logger(__name__)
 
 _ANYWHERE = "/anywhere/at/all"
 """A path that only a route for every path would match."""
+
+
+_WITHIN = "interlock.within"
+"""Key of the scope of a request that the server makes itself; no client can set it."""
 
 
 class ProjectAppFailed(Exception):
@@ -165,6 +169,9 @@ class Fork:
         if self._project is not None and self._project.takes(scope):
             await self._serve_theirs(self._project, scope, receive, send)
             return
+        if _WITHIN in scope:
+            await refuse(NotFound("`http.app` has no such route"), scope, receive, send)
+            return
         scope["app"] = self._api
         scope["path"] = normal_path(scope)
         await self._app(scope, receive, send)
@@ -182,6 +189,22 @@ class Fork:
         scope["auth"] = AuthCredentials(sorted(principal.permissions))
         with acting_for(Actor(principal)):
             await _guarded(project, scope, receive, send)
+
+
+class Within:
+    """Passes on what the server sends to the project's own routes; ours do not answer to it.
+
+    A webhook names its path and carries the operator's headers: it must not act on the API in their name.
+    """
+
+    def __init__(self, api: ASGIApp, http: HttpSettings) -> None:
+        self._api = api
+        self._prefix = http.mount_prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path = self._prefix + scope["path"]
+        await self._api({**scope, "path": path, _WITHIN: True}, receive, send)
 
 
 def normal_path(scope: Scope) -> str:

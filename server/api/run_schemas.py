@@ -101,7 +101,7 @@ class RunCreate(Body):
     after_seconds: Annotated[float, Field(ge=0, le=315_360_000)] = 0
     """How long to wait before it may start."""
     webhook: Text | None = None
-    """Not supported: refused."""
+    """URL that gets the run and its values by POST when it has ended."""
     feedback_keys: list[Text] | None = None
     """Without effect: a matter of LangSmith."""
     langsmith_tracer: dict[str, Any] | None = None
@@ -109,12 +109,6 @@ class RunCreate(Body):
     strict_resume: bool = False
     """A resume that answers an interrupt which does not wait fails the run with `UnknownInterruptError`;
     the thread stays as it is."""
-
-    @model_validator(mode="after")
-    def _supported(self) -> Self:
-        if self.webhook:
-            raise ValueError("`webhook` is not supported; poll the run, or join it")
-        return self
 
     def request(self, *, thread_id: UUID | None, idempotency_key: str | None) -> RunRequest:
         """As admission takes it."""
@@ -140,6 +134,7 @@ class RunCreate(Body):
             multitask_strategy=self.multitask_strategy,
             after_seconds=self.after_seconds,
             on_completion="keep" if self.on_completion == "keep" else "delete",
+            webhook=self.webhook or None,
             feedback_keys=self.feedback_keys,
             idempotency_key=idempotency_key,
         )

@@ -78,18 +78,4 @@ def thread_shape(thread: Thread) -> JsonObject:
 
 def run_shape(run: Run) -> JsonObject:
     """A run, with the request that made it as `kwargs`."""
-    shape = {
-        "run_id": run.run_id,
-        "thread_id": run.thread_id,
-        "assistant_id": run.assistant_id,
-        "created_at": run.created_at,
-        "updated_at": run.updated_at,
-        "metadata": run.metadata,
-        "status": run.status,
-        "kwargs": run.kwargs,
-        "multitask_strategy": run.multitask_strategy,
-        "langsmith_session_name": None,
-    }
-    if run.cancel_reason is not None:
-        shape["cancel_reason"] = run.cancel_reason
-    return shape
+    return run.shape()

@@ -28,6 +28,7 @@ from . import cancel, refusals
 from .catalog import GraphFailed
 from .continuing import acting_principal, require_budget, require_waiting
 from .reviews import ResumePlan, answer
+from .webhooks import require_target
 
 if TYPE_CHECKING:
     from ..resources import Resources
@@ -76,6 +77,7 @@ class RunRequest:
     on_completion: Literal["delete", "keep"] = "delete"
     """What becomes of the thread of a stateless run."""
     webhook: str | None = None
+    """Where the end of the run is told."""
     feedback_keys: Sequence[str] | None = None
     priority: int = 0
     """Lower is served first."""
@@ -147,6 +149,7 @@ async def admit_batch(
     refusals.require_few(resources.settings, requests)
     for request in requests:
         refusals.require_sense(request)
+        require_target(resources, request.webhook)
     runs = await _admit_all(resources, principal, requests)
     for run in runs:
         resources.event_log.woken(run.tenant_id, run.thread_id)
@@ -270,7 +273,12 @@ class _Admission:
         if strategy == "reject":
             raise Conflicting(BUSY)
         await cancel.stop_in(
-            self.connection, thread=thread, runs=inflight, action=strategy, reason=f"multitask {strategy}"
+            self.connection,
+            self.resources.settings,
+            thread=thread,
+            runs=inflight,
+            action=strategy,
+            reason=f"multitask {strategy}",
         )
         return await self._thread(request), []
 

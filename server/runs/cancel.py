@@ -18,12 +18,13 @@ from ..domain import INFLIGHT, CancelAction, Run, RunStatus, Thread
 from ..errors import NotFound
 from ..protocol.thread_entries import SHOWS_OF_ROLLED_BACK
 from ..records import event_log, queue
-from . import state
+from . import outbox, state
 from .lifecycle import ended_event, tell_end_in
 from .settling import left_by_run, rest
 
 if TYPE_CHECKING:
     from ..resources import Resources
+    from ..settings import Settings
 
 _ERROR = {"interrupt": "UserInterrupt", "rollback": "UserRollback"}
 _REASON = "{action} requested via POST /threads/{{thread_id}}/runs/{{run_id}}/cancel"
@@ -84,7 +85,9 @@ async def delete(resources: Resources, principal: Principal, *, thread_id: UUID,
         if run is None:
             raise NotFound("Run not found")
         if thread is not None:
-            await _remove(connection, thread, [run])
+            await _remove(
+                connection, thread, [run], settings=resources.settings, reason="the run was deleted"
+            )
         else:
             await queue.delete_runs(connection, **identity, run_ids=[run_id])
             await event_log.delete_runs_in(connection, **identity, run_ids=[run_id])
@@ -93,18 +96,19 @@ async def delete(resources: Resources, principal: Principal, *, thread_id: UUID,
 
 async def stop_in(
     connection: Connection,
+    settings: Settings,
     *,
     thread: Thread,
     runs: Sequence[Run],
     action: CancelAction,
-    reason: str | None,
+    reason: str,
     error: dict[str, str] | None = None,
 ) -> None:
     """End or roll back runs in flight, inside a transaction that holds the lock of the thread."""
     if action == "interrupt":
-        await _interrupt(connection, thread, runs, reason=reason, error=error)
+        await _interrupt(connection, thread, runs, settings=settings, reason=reason, error=error)
     else:
-        await _remove(connection, thread, runs, error=error)
+        await _remove(connection, thread, runs, settings=settings, reason=reason, error=error)
         await delete_runs_in(
             connection,
             tenant_id=thread.tenant_id,
@@ -137,7 +141,13 @@ async def _stop(
         message = reason or _REASON.format(action=action)
         error = {"error": _ERROR[action], "message": message}
         await stop_in(
-            connection, thread=thread, runs=chosen, action=action, reason=reason or message, error=error
+            connection,
+            resources.settings,
+            thread=thread,
+            runs=chosen,
+            action=action,
+            reason=message,
+            error=error,
         )
         await queue.serve_next(connection, **identity)
         if all(run.temporary for run in inflight) and len(chosen) == len(inflight):
@@ -154,7 +164,8 @@ async def _interrupt(
     thread: Thread,
     runs: Sequence[Run],
     *,
-    reason: str | None,
+    settings: Settings,
+    reason: str,
     error: dict[str, str] | None,
 ) -> None:
     identity: dict[str, Any] = {"tenant_id": thread.tenant_id, "thread_id": thread.thread_id}
@@ -165,6 +176,7 @@ async def _interrupt(
     order = {run.run_id: place for place, run in enumerate(runs)}
     for run in sorted(ended, key=lambda run: order[run.run_id]):
         await tell_end_in(connection, run)
+        await outbox.announce_end(connection, settings, run)
     if running:
         settled = replace(rest(thread, status="interrupted", error=error), left_by=left_by_run(running[0]))
         await queue.settle_thread(connection, **identity, settlement=settled, new_writer=True)
@@ -176,6 +188,8 @@ async def _remove(
     thread: Thread,
     runs: Sequence[Run],
     *,
+    settings: Settings,
+    reason: str,
     error: dict[str, str] | None = None,
 ) -> None:
     """Delete runs and their events; those who read the thread see that each one ended."""
@@ -194,6 +208,8 @@ async def _remove(
         ended_event(run, shows=SHOWS_OF_ROLLED_BACK, status="interrupted", rolled_back=True)
         for run in inflight
     ]
+    for run in inflight:
+        await outbox.announce_removal(connection, settings, run, reason=reason)
     if events:
         await event_log.append_in(connection, **identity, run_id=None, events=events)
         await queue.serve_next(connection, **identity)

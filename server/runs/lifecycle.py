@@ -23,7 +23,7 @@ from ..records import queue
 from ..records.event_log import NewEvent, append_in
 from ..records.log_reader import closing
 from ..records.settlement import Settlement
-from . import state
+from . import outbox, state
 from .reviews import close_others, create_budget_review
 from .settling import left_by_run, rest, settled_status, shown
 
@@ -146,12 +146,12 @@ async def take_back(
         await queue.settle_thread(connection, **identity, settlement=settled, new_writer=True)
         if ended:
             await tell_end_in(connection, taken)
+            await outbox.announce_end(connection, resources.settings, taken)
         await queue.serve_next(connection, **identity)
         if ended and run.temporary:
             await queue.delete_temporary_thread(connection, **identity)
-    log.warning(
-        "run_taken_back", run_id=str(run.run_id), cause=cause, crashes=taken.crashes, status=taken.status
-    )
+    told = {"run_id": str(run.run_id), "crashes": taken.crashes, "status": taken.status}
+    log.warning("run_taken_back", **told, cause=cause)
     resources.event_log.woken(run.tenant_id, run.thread_id)
     if ended:
         # Only now that the run has ended: it might be its graph that ends workers.
@@ -202,6 +202,7 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
         )
         if ended is None:
             raise FenceLost(f"run {run.run_id} is no longer held by this worker")
+        await outbox.announce_finish(connection, resources.settings, run, values=outcome.values)
         if ended.asks:
             await close_others(connection, **identity, interrupts=interrupts)
         if not (run.temporary and await queue.delete_temporary_thread(connection, **identity)):

@@ -41,7 +41,6 @@ UNSUPPORTED_KEYS: Mapping[str, str] = {
     "encryption": "values are not encrypted at rest",
     "priority": "runs are taken in the order they came",
     "ui": "no generative interface bundles are served",
-    "webhooks": "no webhooks are sent",
 }
 """Documented keys that this release does not honour, and what happens instead."""
 
@@ -72,8 +71,9 @@ _SECTIONS: Mapping[str, frozenset[str]] = {
         }
     ),
     "store": frozenset({"index", "ttl"}),
+    "webhooks": frozenset({"env_prefix", "headers", "url"}),
 }
-_KEYS = frozenset({"graphs", "dependencies", "env", "encryption", "priority", "ui", "webhooks", *_SECTIONS})
+_KEYS = frozenset({"graphs", "dependencies", "env", "encryption", "priority", "ui", *_SECTIONS})
 _OUR_HTTP_KEYS = frozenset(
     {
         "configurable_headers",
@@ -83,6 +83,7 @@ _OUR_HTTP_KEYS = frozenset(
         "disable_runs",
         "disable_store",
         "disable_threads",
+        "disable_webhooks",
         "enable_custom_route_auth",
         "logging_headers",
         "middleware_order",
@@ -320,7 +321,8 @@ def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     http = config.get("http") or {}
     ours = {key: value for key, value in http.items() if key in _OUR_HTTP_KEYS and value is not None}
     store = {key: value for key, value in (config.get("store") or {}).items() if value is not None}
-    return {name: values for name, values in (("http", ours), ("store", store)) if values}
+    found = {"http": ours, "store": store, "webhooks": config.get("webhooks")}
+    return {name: values for name, values in found.items() if values}
 
 
 def _hooks(config: Mapping[str, Any], problems: list[str]) -> dict[str, str]:

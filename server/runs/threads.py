@@ -13,7 +13,7 @@ from ...checkpoints.database import Connection
 from ...tools.policy.permissions import Principal
 from ..domain import Thread
 from ..errors import Conflicting, NotFound, ServerError
-from ..records import queue, threads
+from ..records import deliveries, queue, threads
 from ..records.threads import ThreadKey
 from . import state
 
@@ -99,6 +99,7 @@ async def delete_in(connection: Connection, *, tenant_id: str, thread_id: UUID) 
     stopped = await queue.inflight_runs(connection, **key)
     await thread_rows.delete_thread_in(connection, **key)
     await threads.delete(connection, **key)
+    await deliveries.delete_of_thread(connection, **key)
     await queue.announce_cancel(connection, [run.run_id for run in stopped])
     return True
 

@@ -13,7 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
@@ -25,6 +25,7 @@ from ..records import queue
 from ..runs import lifecycle
 from ..runs.lifecycle import Crashed, Drained, Outcome
 from . import sweep
+from .deliveries import Deliverer
 from .execute import execute
 from .held import STOP_GRACE_S, Held, why_lost
 from .run_loops import RunLoops, TaskCancelled
@@ -51,10 +52,15 @@ _PRESENCE_DEADLINE_S = 5.0
 
 
 class Worker:
-    """Executes runs until it is told to drain; `resources` are those of the control loop."""
+    """Executes runs, and sends their webhooks, until it is told to drain.
 
-    def __init__(self, resources: Resources) -> None:
+    `resources` are those of the control loop; `own_app` is the project's own ASGI app, where this process
+    serves it.
+    """
+
+    def __init__(self, resources: Resources, *, own_app: Any = None) -> None:
         self.resources = resources
+        self._deliverer = Deliverer(resources, app=own_app)
         self.settings = resources.settings.worker
         self.worker_id = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self.ready = asyncio.Event()
@@ -81,6 +87,7 @@ class Worker:
         """Claim nothing more, hand back what runs, and let `run` return."""
         self._draining.set()
         self._wake.set()
+        self._deliverer.request_drain()
 
     def lend(self, run_id: UUID) -> None:
         """A run waits for this server, perhaps for a run that has no slot: another one may have its own."""
@@ -124,6 +131,7 @@ class Worker:
                 if present:
                     orphans = sweep.reclaim_orphans(self.resources, carries=self._carries)
                     background.append(group.create_task(orphans, name="orphans"))
+                group.create_task(self._deliverer.run(), name="webhooks")
                 self.ready.set()
                 log.info(
                     "worker_ready", worker=self.worker_id, slots=self.settings.slots, loops=len(self._loops)

@@ -17,7 +17,7 @@ from ...checkpoints.notify import LONGEST_PAUSE_S
 from ...checkpoints.store import delete_expired
 from ...checkpoints.store_vectors import Backfill
 from ..domain import Run
-from ..records import event_log, queue
+from ..records import deliveries, event_log, queue
 from ..runs import lifecycle
 
 if TYPE_CHECKING:
@@ -127,6 +127,11 @@ async def tidy(resources: Resources) -> None:
     while removed == _BATCH:
         async with database.transaction() as connection:
             removed = await _forget_temporary(connection)
+    kept_s = resources.settings.webhooks.retention_s
+    removed = 1
+    while removed:
+        async with database.connection() as connection:
+            removed = await deliveries.sweep(connection, retention_s=kept_s)
 
 
 async def expire_items(resources: Resources) -> None:

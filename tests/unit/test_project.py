@@ -135,6 +135,16 @@ def test_keys_that_are_our_settings_become_settings(tmp_path: Path) -> None:
     }
 
 
+def test_webhooks_become_settings_and_may_come_from_the_environment(tmp_path: Path) -> None:
+    webhooks = {"url": {"require_https": False}, "headers": {"x-a": "b"}}
+    assert load(tmp_path, webhooks=webhooks).settings == {"webhooks": webhooks}
+    (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": {"a": "./a.py:graph"}}))
+    injected = load_project(tmp_path / "langgraph.json", {"LANGGRAPH_WEBHOOKS": json.dumps(webhooks)})
+    assert injected.settings == {"webhooks": webhooks}
+    with pytest.raises(ProjectError, match=r"webhooks\.urls.*webhooks\.url"):
+        load(tmp_path, webhooks={"urls": {}})
+
+
 def test_local_dependencies_are_folders_to_import_from(tmp_path: Path) -> None:
     (tmp_path / "lib" / "src" / "inner").mkdir(parents=True)
     (tmp_path / "pkg").mkdir()
