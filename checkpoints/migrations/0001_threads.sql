@@ -16,6 +16,9 @@ CREATE TABLE interlock.threads (
     left_by jsonb,
     -- JSON text of {"values", "interrupts", "error"} when they hold what jsonb cannot (NUL), else NULL.
     exact bytea,
+    -- When its runs are served: what the project's hook decided at its first run. NULL: not decided.
+    priority smallint,
+    fairness_group text COLLATE "C",
     -- Grows with each new writer; a write that names an older one is refused.
     fence bigint NOT NULL DEFAULT 0,
     -- Number of the last event of the thread.

@@ -15,6 +15,8 @@ CREATE TABLE interlock.runs (
     -- Who asked: the fields of `Principal`.
     principal jsonb NOT NULL,
     priority smallint NOT NULL DEFAULT 0,
+    -- Groups of a tenant take turns among runs of one priority.
+    fairness_group text COLLATE "C" NOT NULL DEFAULT 'default',
     run_at timestamptz NOT NULL DEFAULT now(),
     -- A stateless run: its thread was made for it and goes when it ends.
     temporary boolean NOT NULL DEFAULT false,
@@ -52,7 +54,7 @@ CREATE UNIQUE INDEX runs_one_running_idx ON interlock.runs (tenant_id, thread_id
 -- Who is in flight on a thread, in the order they are served.
 CREATE INDEX runs_line_idx ON interlock.runs (tenant_id, thread_id, run_at, first_seq)
     WHERE status IN ('pending', 'running');
-CREATE INDEX runs_queue_idx ON interlock.runs (tenant_id, priority, run_at, first_seq)
+CREATE INDEX runs_queue_idx ON interlock.runs (tenant_id, fairness_group, priority, run_at, first_seq)
     WHERE status = 'pending' AND NOT behind;
 CREATE INDEX runs_temporary_idx ON interlock.runs (ended_at) WHERE temporary AND ended_at IS NOT NULL;
 CREATE UNIQUE INDEX runs_id_idx ON interlock.runs (tenant_id, run_id);

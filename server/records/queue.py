@@ -34,7 +34,11 @@ class NewRun:
     metadata: dict[str, Any]
     kwargs: bytes
     principal: dict[str, Any]
-    priority: int
+    priority: int | None
+    """Lower is served first; None: as the thread says."""
+    thread_priority: int | None
+    """What the thread keeps if nothing was decided for it yet."""
+    thread_group: str | None
     temporary: bool
     idempotency_key: str | None
     request_hash: bytes | None
@@ -360,23 +364,6 @@ async def delete_temporary_thread(connection: Connection, *, tenant_id: str, thr
         _QUERIES.delete_temporary_thread, {"tenant_id": tenant_id, "thread_id": thread_id}
     )
     return cursor.rowcount > 0
-
-
-async def sweep_temporary_runs(
-    connection: Connection, *, grace_s: float, limit: int = 1000
-) -> list[tuple[str, UUID]]:
-    """Forget stateless runs that ended long ago; returns the threads that they had."""
-    cursor = await connection.execute(_QUERIES.sweep_temporary_runs, {"grace_s": grace_s, "limit": limit})
-    return [(row["tenant_id"], row["thread_id"]) for row in await cursor.fetchall()]
-
-
-async def analyse_if_never(connection: Connection) -> bool:
-    """Give the planner statistics on the hot tables if it has none for rows that are there."""
-    row = await _one(connection, _QUERIES.unanalysed)
-    if row is None or not row["unanalysed"]:
-        return False
-    await connection.execute(_QUERIES.analyse)
-    return True
 
 
 def _identity(run: Run) -> dict[str, Any]:

@@ -31,9 +31,11 @@ thread AS (
         metadata = metadata || %(stamp)s,
         config = CASE WHEN config = '{}' THEN '{"configurable": {}}' ELSE config END,
         last_seq = last_seq + 1,
+        priority = COALESCE(priority, %(thread_priority)s),
+        fairness_group = COALESCE(fairness_group, %(thread_group)s),
         updated_at = now()
     WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
-    RETURNING last_seq, last_shown
+    RETURNING last_seq, last_shown, priority, fairness_group
 ),
 stored AS (
     INSERT INTO interlock.event_segments
@@ -43,12 +45,13 @@ stored AS (
 )
 INSERT INTO interlock.runs (
     tenant_id, thread_id, run_id, assistant_id, graph_id, multitask_strategy, metadata, kwargs, principal,
-    priority, temporary, idempotency_key, request_hash, budget, first_seq, run_at, created_at, updated_at, behind
+    priority, fairness_group, temporary, idempotency_key, request_hash, budget, first_seq, run_at, created_at, updated_at, behind
 )
 SELECT
     %(tenant_id)s, %(thread_id)s, %(run_id)s, %(assistant_id)s, %(graph_id)s, %(multitask_strategy)s,
-    %(metadata)s, %(kwargs)s, %(principal)s, %(priority)s, %(temporary)s, %(idempotency_key)s,
-    %(request_hash)s, %(budget)s, thread.last_seq, clock.due, clock.at, clock.at,
+    %(metadata)s, %(kwargs)s, %(principal)s,
+    COALESCE(%(priority)s, thread.priority, 0), COALESCE(thread.fairness_group, 'default'),
+    %(temporary)s, %(idempotency_key)s, %(request_hash)s, %(budget)s, thread.last_seq, clock.due, clock.at, clock.at,
     EXISTS (
         SELECT FROM interlock.runs ahead
         WHERE ahead.tenant_id = %(tenant_id)s AND ahead.thread_id = %(thread_id)s
@@ -94,32 +97,43 @@ WHERE tenant_id = %(tenant_id)s AND status IN ('pending', 'running') AND status 
 
 -- name: claim_runs
 -- Takes up to `slots` runs for a worker. Order: priority, then the tenant that has the fewest running,
--- then age. At most one run per thread is a candidate, the first of its line. Rows that anybody else
+-- then the group of the tenant that has, then age. At most one run per thread is a candidate, the first of its line. Rows that anybody else
 -- holds are skipped, so a claim never waits; a few candidates more than slots make up for those.
 -- OFFSET 0 and the inner LIMITs hold the plan to index look-ups whatever the statistics say.
-WITH RECURSIVE tenants AS (
+WITH RECURSIVE groups AS (
     (
-        SELECT tenant_id FROM interlock.runs WHERE status = 'pending' AND NOT behind
-        ORDER BY tenant_id LIMIT 1
+        SELECT tenant_id, fairness_group FROM interlock.runs WHERE status = 'pending' AND NOT behind
+        ORDER BY tenant_id, fairness_group LIMIT 1
     )
     UNION ALL
-    SELECT (
-        SELECT r.tenant_id FROM interlock.runs r
-        WHERE r.status = 'pending' AND NOT r.behind AND r.tenant_id > t.tenant_id
-        ORDER BY r.tenant_id LIMIT 1
-    )
-    FROM tenants t WHERE t.tenant_id IS NOT NULL
+    SELECT n.tenant_id, n.fairness_group
+    FROM groups g CROSS JOIN LATERAL (
+        SELECT r.tenant_id, r.fairness_group FROM interlock.runs r
+        WHERE r.status = 'pending' AND NOT r.behind
+            AND (r.tenant_id, r.fairness_group) > (g.tenant_id, g.fairness_group)
+        ORDER BY r.tenant_id, r.fairness_group LIMIT 1
+    ) n
 ),
-waiting AS (
+tenants AS (
+    SELECT t.tenant_id, (
+        SELECT count(*) FROM interlock.runs r WHERE r.tenant_id = t.tenant_id AND r.status = 'running'
+    ) AS running
+    FROM (SELECT DISTINCT tenant_id FROM groups) t
+),
+candidates AS (
     SELECT
         c.*,
-        row_number() OVER (PARTITION BY t.tenant_id ORDER BY c.priority, c.run_at, c.first_seq) + (
-            SELECT count(*) FROM interlock.runs r WHERE r.tenant_id = t.tenant_id AND r.status = 'running'
-        ) AS turn
-    FROM tenants t CROSS JOIN LATERAL (
+        row_number() OVER (
+            PARTITION BY g.tenant_id, g.fairness_group ORDER BY c.priority, c.run_at, c.first_seq
+        ) + (
+            SELECT count(*) FROM interlock.runs r
+            WHERE r.tenant_id = g.tenant_id AND r.status = 'running' AND r.fairness_group = g.fairness_group
+        ) AS group_turn
+    FROM groups g CROSS JOIN LATERAL (
         SELECT r.tenant_id, r.thread_id, r.run_id, r.priority, r.run_at, r.first_seq
         FROM interlock.runs r
-        WHERE r.tenant_id = t.tenant_id AND r.status = 'pending' AND NOT r.behind AND r.run_at <= now()
+        WHERE r.tenant_id = g.tenant_id AND r.fairness_group = g.fairness_group
+            AND r.status = 'pending' AND NOT r.behind AND r.run_at <= now()
             AND NOT EXISTS (
                 SELECT FROM interlock.runs x
                 WHERE x.tenant_id = r.tenant_id AND x.thread_id = r.thread_id AND x.status = 'running'
@@ -134,7 +148,12 @@ waiting AS (
         ORDER BY r.priority, r.run_at, r.first_seq
         LIMIT %(slots)s + 32
     ) c
-    WHERE t.tenant_id IS NOT NULL
+),
+waiting AS (
+    SELECT c.*, t.running + row_number() OVER (
+        PARTITION BY c.tenant_id ORDER BY c.priority, c.group_turn, c.run_at, c.first_seq
+    ) AS turn
+    FROM candidates c JOIN tenants t ON t.tenant_id = c.tenant_id
 ),
 next AS (
     SELECT * FROM waiting ORDER BY priority, turn, run_at LIMIT %(slots)s + 32
@@ -375,26 +394,3 @@ WHERE t.tenant_id = %(tenant_id)s AND t.thread_id = %(thread_id)s AND NOT EXISTS
     SELECT FROM interlock.runs r
     WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.status IN ('pending', 'running')
 )
-
--- name: sweep_temporary_runs
--- Forgets stateless runs that ended long enough ago for every reader to have seen the end. One whose
--- thread stayed, because another run was queued there, belongs to that thread.
-DELETE FROM interlock.runs WHERE ctid = ANY(ARRAY(
-    SELECT r.ctid FROM interlock.runs r
-    WHERE r.temporary AND r.ended_at < now() - make_interval(secs => %(grace_s)s) AND NOT EXISTS (
-        SELECT FROM interlock.threads t WHERE t.tenant_id = r.tenant_id AND t.thread_id = r.thread_id
-    )
-    LIMIT %(limit)s
-))
-RETURNING tenant_id, thread_id
-
--- name: unanalysed
--- Whether a hot table holds rows that the planner knows nothing about: one claim can be 90 times slower.
-SELECT EXISTS (
-    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'interlock' AND c.relname IN ('runs', 'threads', 'event_segments')
-        AND c.reltuples = -1 AND pg_relation_size(c.oid) > 0
-) AS unanalysed
-
--- name: analyse
-ANALYZE interlock.runs, interlock.threads, interlock.event_segments

@@ -53,6 +53,12 @@ class Threads(NamedTuple):
     total: int
 
 
+async def has_priority(connection: Connection, *, tenant_id: str, thread_id: UUID) -> bool:
+    """Whether it is decided when the runs of a thread are served."""
+    row = await fetch_one(connection, _QUERIES.has_priority, {"tenant_id": tenant_id, "thread_id": thread_id})
+    return row is not None
+
+
 async def insert(
     connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
 ) -> Thread | None:

@@ -117,3 +117,8 @@ ASC, t.thread_id ASC LIMIT %(limit)s OFFSET %(offset)s
 
 -- name: descending
 DESC, t.thread_id DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: has_priority
+-- A row if the project's hook has decided when the runs of the thread are served.
+SELECT 1 AS decided FROM interlock.threads
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND priority IS NOT NULL

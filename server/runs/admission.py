@@ -18,15 +18,16 @@ from ...checkpoints.database import Connection
 from ...checkpoints.errors import Conflict
 from ...tools.policy.budget import Budget, BudgetInvalid
 from ...tools.policy.permissions import Principal
-from ..domain import Assistant, Durability, MultitaskStrategy, Run, Thread, default_assistant_id
+from ..domain import Assistant, Durability, MultitaskStrategy, Run, Thread
 from ..encoding import encode
 from ..errors import Conflicting, Invalid, NotFound
 from ..protocol.run_events import created_data
-from ..records import assistants, queue, threads
+from ..records import queue, threads
 from ..records.segments import NewEvent
 from . import cancel, refusals
-from .catalog import GraphFailed
 from .continuing import acting_principal, require_budget, require_waiting
+from .naming import NO_THREAD, assistant_of
+from .priority import ThreadPriority, decided_for, run_metadata
 from .reviews import ResumePlan, answer
 from .webhooks import require_target
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from ..resources import Resources
 
 BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
-NO_THREAD = "Thread or assistant not found."
 _PLACE = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
 _OURS = frozenset({"thread_id", "run_id", *_PLACE})
 """Keys of `configurable` that name a place, not a setting of the graph."""
@@ -79,8 +79,8 @@ class RunRequest:
     webhook: str | None = None
     """Where the end of the run is told."""
     feedback_keys: Sequence[str] | None = None
-    priority: int = 0
-    """Lower is served first."""
+    priority: int | None = None
+    """Lower is served first; None: as the thread says."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """What came with the request and stands in `configurable`, over what the request says there itself."""
     idempotency_key: str | None = None
@@ -150,18 +150,23 @@ async def admit_batch(
     for request in requests:
         refusals.require_sense(request)
         require_target(resources, request.webhook)
-    runs = await _admit_all(resources, principal, requests)
+    decided = [await decided_for(resources, principal, request) for request in requests]
+    runs = await _admit_all(resources, principal, list(zip(requests, decided, strict=True)))
     for run in runs:
         resources.event_log.woken(run.tenant_id, run.thread_id)
     return runs
 
 
-async def _admit_all(resources: Resources, principal: Principal, requests: Sequence[RunRequest]) -> list[Run]:
+async def _admit_all(
+    resources: Resources,
+    principal: Principal,
+    requests: Sequence[tuple[RunRequest, ThreadPriority | None]],
+) -> list[Run]:
     for _ in range(_TRIES):
         try:
             async with resources.database.transaction() as connection:
                 admission = _Admission(resources, principal, connection)
-                return [await admission.admit(request) for request in requests]
+                return [await admission.admit(request, decided) for request, decided in requests]
         except Conflict as conflict:
             # The same key came in twice at once. The other one has committed, so the next try reads it.
             if conflict.constraint != "runs_idempotency_idx":
@@ -177,11 +182,11 @@ class _Admission:
     principal: Principal
     connection: Connection
 
-    async def admit(self, request: RunRequest) -> Run:
+    async def admit(self, request: RunRequest, decided: ThreadPriority | None) -> Run:
         request_hash = None if request.idempotency_key is None else _hash(request)
         if request_hash is not None and (earlier := await self._earlier(request, request_hash)):
             return earlier
-        assistant = await self._assistant(request.assistant_id)
+        assistant = await assistant_of(self.resources, self.principal, self.connection, request.assistant_id)
         thread = await self._thread(request)
         if request_hash is not None and request.thread_id is not None:
             # Its twin may have held the lock of the thread until now.
@@ -200,6 +205,8 @@ class _Admission:
             # Shuts out a state that somebody is just writing: nobody acts on that in another's name.
             await threads.take_fence(self.connection, tenant_id=thread.tenant_id, thread_id=thread.thread_id)
         new = self._new_run(request, assistant, thread, plan, actor)
+        if decided is not None:
+            new = replace(new, thread_priority=decided.priority, thread_group=decided.fairness_group)
         return await queue.insert_run(self.connection, replace(new, request_hash=request_hash))
 
     async def _earlier(self, request: RunRequest, request_hash: bytes) -> Run | None:
@@ -212,36 +219,6 @@ class _Admission:
         if earlier_hash != request_hash:
             raise Invalid(f"Idempotency-Key {key!r} was used before with another request")
         return run
-
-    async def _assistant(self, name: str) -> Assistant:
-        catalog = self.resources.catalog
-        if name in catalog.graph_ids or name in catalog.failures:
-            assistant_id = default_assistant_id(name)
-        else:
-            try:
-                assistant_id = UUID(name)
-            except ValueError:
-                known = ", ".join(sorted(catalog.graph_ids))
-                raise Invalid(
-                    f"Invalid assistant: {name!r}. Must be either:\n- A valid assistant UUID, or\n"
-                    f"- One of the registered graphs: {known}\nNo assistant found for {name!r}."
-                ) from None
-        tenant = self.principal.tenant
-        found = await assistants.get(self.connection, tenant_id=tenant, assistant_id=assistant_id)
-        if failure := catalog.failures.get(found.graph_id if found else name):
-            raise GraphFailed(str(failure))
-        if found is not None:
-            return found
-        for graph_id in catalog.graph_ids:
-            if default_assistant_id(graph_id) == assistant_id:
-                # A tenant that nobody has prepared yet has the default assistants all the same.
-                await assistants.ensure_defaults(
-                    self.connection, tenant_id=tenant, contents=[catalog.default_content(graph_id)]
-                )
-                made = await assistants.get(self.connection, tenant_id=tenant, assistant_id=assistant_id)
-                assert made is not None
-                return made
-        raise NotFound(NO_THREAD)
 
     async def _thread(self, request: RunRequest) -> Thread:
         """Lock the thread of the run, or make it."""
@@ -304,7 +281,7 @@ class _Admission:
         actor: Principal,
     ) -> queue.NewRun:
         run_id = uuid7()
-        metadata = {**assistant.metadata, **(request.config.get("metadata") or {}), **request.metadata}
+        metadata = run_metadata(request, assistant)
         if actor != self.principal:
             metadata["resumed_by"] = self.principal.subject
         kwargs = _kwargs(request, assistant, metadata)
@@ -325,6 +302,8 @@ class _Admission:
             kwargs=encode(kwargs),
             principal=actor.to_row(),
             priority=request.priority,
+            thread_priority=None,
+            thread_group=None,
             temporary=request.temporary,
             idempotency_key=request.idempotency_key,
             request_hash=None,

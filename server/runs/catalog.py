@@ -26,7 +26,7 @@ from ..errors import NotFound, ServerError
 from ..records.assistants import Content
 from .acting import Actor, acting_for, current_actor
 from .factory import GraphForm, NotAGraph, Opening, graph_form
-from .hooks import Hooks, checked_app, load_hook
+from .hooks import Hooks, checked_app, checked_priority, load_hook
 from .modules import ModuleNames, add_import_paths, foreign_environment
 from .project import GraphSource, Project
 from .user import RunUser
@@ -178,7 +178,7 @@ def load_catalog(project: Project, *, on_failure: str = "refuse") -> Catalog:
 
 def _load_hooks(project: Project, names: ModuleNames) -> Hooks:
     """Import what the project hooks into the server; it would not be the same server without."""
-    checks = {"http.app": checked_app}
+    checks = {"http.app": checked_app, "priority.path": checked_priority}
     values: dict[str, Any] = {}
     for key, check in checks.items():
         try:
@@ -186,7 +186,7 @@ def _load_hooks(project: Project, names: ModuleNames) -> Hooks:
         except (Exception, SystemExit) as error:
             cause = describe(error, project.directory)
             raise CatalogError(f"`{key}` ({project.hooks[key]}): {cause}") from error
-    return Hooks(app=values["http.app"])
+    return Hooks(app=values["http.app"], priority=values["priority.path"])
 
 
 def _add_environment(project: Project) -> None:

@@ -6,6 +6,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from langgraph_sdk import Priority
+
 from .modules import ModuleNames
 from .project import Project
 
@@ -20,6 +22,8 @@ class Hooks:
 
     app: Any = None
     """`http.app`: a Starlette or FastAPI application."""
+    priority: Priority | None = None
+    """`priority.path`: decides when the runs of a thread are served."""
 
 
 def load_hook(project: Project, names: ModuleNames, key: str) -> Any:
@@ -52,3 +56,18 @@ def checked_app(value: Any) -> Any:
     if value is None or all(hasattr(value, part) for part in ("router", "user_middleware")):
         return value
     raise NotAHook(f"it is a {type(value).__name__}, neither a Starlette nor a FastAPI application")
+
+
+def checked_priority(value: Any) -> Any:
+    """The value of `priority.path`, if it can decide.
+
+    Raises:
+        NotAHook: it is something else, or has no function.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Priority):
+        raise NotAHook(f"it is a {type(value).__name__}, not a `langgraph_sdk.Priority`")
+    if value._assign_handler is None:
+        raise NotAHook("it has no function; register one with `@priority.assign`")
+    return value

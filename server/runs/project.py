@@ -39,7 +39,6 @@ UNSUPPORTED_KEYS: Mapping[str, str] = {
     "checkpointer.serde": "checkpoints hold LangGraph's and LangChain's own types and those of your state",
     "checkpointer.ttl": "threads are kept until they are deleted",
     "encryption": "values are not encrypted at rest",
-    "priority": "runs are taken in the order they came",
     "ui": "no generative interface bundles are served",
 }
 """Documented keys that this release does not honour, and what happens instead."""
@@ -70,10 +69,11 @@ _SECTIONS: Mapping[str, frozenset[str]] = {
             "mount_prefix",
         }
     ),
+    "priority": frozenset({"path"}),
     "store": frozenset({"index", "ttl"}),
     "webhooks": frozenset({"env_prefix", "headers", "url"}),
 }
-_KEYS = frozenset({"graphs", "dependencies", "env", "encryption", "priority", "ui", *_SECTIONS})
+_KEYS = frozenset({"graphs", "dependencies", "env", "encryption", "ui", *_SECTIONS})
 _OUR_HTTP_KEYS = frozenset(
     {
         "configurable_headers",
@@ -90,7 +90,7 @@ _OUR_HTTP_KEYS = frozenset(
         "mount_prefix",
     }
 )
-_HOOKS = ("http.app",)
+_HOOKS = ("http.app", "priority.path")
 """Keys that name an object of the project's code, `./file.py:name`."""
 
 CONFIG_VARIABLE = "LANGGRAPH_CONFIG"

@@ -17,7 +17,7 @@ from ...checkpoints.notify import LONGEST_PAUSE_S
 from ...checkpoints.store import delete_expired
 from ...checkpoints.store_vectors import Backfill
 from ..domain import Run
-from ..records import deliveries, event_log, queue
+from ..records import deliveries, event_log, queue, tidying
 from ..runs import lifecycle
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ async def tidy(resources: Resources) -> None:
     """One round of housekeeping; each step is small and may run in several processes at once."""
     database, retention_s = resources.database, resources.settings.events.retention_s
     async with database.connection() as connection:
-        if await queue.analyse_if_never(connection):
+        if await tidying.analyse_if_never(connection):
             log.info("hot_tables_analysed")
     removed = 1
     while removed:
@@ -156,7 +156,7 @@ class EmbedItems:
 
 async def _forget_temporary(connection: Connection) -> int:
     """Remove what ended stateless runs have left: their rows, events and checkpoints."""
-    forgotten = await queue.sweep_temporary_runs(connection, grace_s=TEMPORARY_GRACE_S, limit=_BATCH)
+    forgotten = await tidying.sweep_temporary_runs(connection, grace_s=TEMPORARY_GRACE_S, limit=_BATCH)
     for tenant_id, thread_id in forgotten:
         await event_log.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)
         await thread_rows.delete_thread_in(connection, tenant_id=tenant_id, thread_id=thread_id)

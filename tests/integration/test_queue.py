@@ -9,7 +9,7 @@ import pytest
 
 from interlock.checkpoints.database import Database
 from interlock.checkpoints.errors import Conflict
-from interlock.server.records import queue
+from interlock.server.records import queue, tidying
 from interlock.server.records.queue import Lease
 
 from .queue_rows import claim, enqueue, finish
@@ -274,17 +274,17 @@ async def test_ended_stateless_runs_are_forgotten_after_their_grace(database: Da
     (run,) = await claim(database)
     await finish(database, run)
     async with database.connection() as connection:
-        assert await queue.sweep_temporary_runs(connection, grace_s=-1) == []
+        assert await tidying.sweep_temporary_runs(connection, grace_s=-1) == []
         await queue.delete_temporary_thread(connection, tenant_id="acme", thread_id=run.thread_id)
-        assert await queue.sweep_temporary_runs(connection, grace_s=60) == []
-        assert await queue.sweep_temporary_runs(connection, grace_s=-1) == [("acme", run.thread_id)]
+        assert await tidying.sweep_temporary_runs(connection, grace_s=60) == []
+        assert await tidying.sweep_temporary_runs(connection, grace_s=-1) == [("acme", run.thread_id)]
         assert await queue.get_run(connection, tenant_id="acme", run_id=run.run_id) is None
 
 
 async def test_hot_tables_are_analysed_when_they_hold_rows_without_statistics(database: Database) -> None:
     async with database.connection() as connection:
-        assert not await queue.analyse_if_never(connection)
+        assert not await tidying.analyse_if_never(connection)
     await enqueue(database)
     async with database.connection() as connection:
-        assert await queue.analyse_if_never(connection)
-        assert not await queue.analyse_if_never(connection)
+        assert await tidying.analyse_if_never(connection)
+        assert not await tidying.analyse_if_never(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from interlock.checkpoints.database import Database
 from interlock.checkpoints.notify import PRESENCE
 from interlock.checkpoints.queries import load_queries
-from interlock.server.records import queue
+from interlock.server.domain import Run
+from interlock.server.records import queue, tidying
 
 from .queue_rows import claim, enqueue
 
@@ -71,7 +73,7 @@ async def test_a_claim_touches_few_rows_of_a_long_queue(
     await fill(database, threads=threads)
     if analysed:
         async with database.connection() as connection:
-            await queue.analyse_if_never(connection)
+            await tidying.analyse_if_never(connection)
     parameters = {"worker_id": "w", "slots": 10, "lease_s": 10}
     assert await rows_touched(database, _QUERIES.claim_runs, parameters) < _PENDING / 4
     assert len(await claim(database)) == min(10, threads)
@@ -89,7 +91,7 @@ async def test_a_claim_touches_few_rows_when_every_waiting_run_is_behind_a_runni
 async def test_the_other_hot_statements_touch_few_rows_after_many_runs(database: Database) -> None:
     await fill(database, threads=1_000, ended=20_000)
     async with database.connection() as connection:
-        await queue.analyse_if_never(connection)
+        await tidying.analyse_if_never(connection)
     (run, *_) = await claim(database)
     identity = {"tenant_id": "acme", "thread_id": run.thread_id, "run_id": run.run_id}
     mine = {
@@ -120,3 +122,25 @@ async def test_many_tenants_are_served_in_turn(database: Database) -> None:
             await enqueue(database, tenant=tenant, thread_id=None)
     served = [run.tenant_id for run in await claim(database, 40)]
     assert sorted(served) == tenants
+
+
+async def test_groups_of_a_tenant_are_served_in_turn_and_tenants_before_groups(database: Database) -> None:
+    for group in ("a", "b", "c"):
+        for _ in range(4):
+            await enqueue(database, tenant="crowded", group=group)
+    quiet = [await enqueue(database, tenant="quiet") for _ in range(2)]
+    urgent = await enqueue(database, tenant="crowded", group="a", priority=-1)
+    first = await claim(database, 5)
+    assert urgent.run_id in {run.run_id for run in first}
+    assert {run.run_id for run in quiet} <= {run.run_id for run in first}
+    second = await claim(database, 4)
+    groups = Counter(await groups_of(database, [*first, *second]))
+    assert groups == {"a": 3, "b": 2, "c": 2, "default": 2}
+
+
+async def groups_of(database: Database, runs: list[Run]) -> list[str]:
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            b"SELECT fairness_group FROM interlock.runs WHERE run_id = ANY(%s)", ([r.run_id for r in runs],)
+        )
+        return [row["fairness_group"] for row in await cursor.fetchall()]
