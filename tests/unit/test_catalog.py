@@ -53,6 +53,8 @@ Make = Callable[..., Catalog]
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Make]:
     """Write files and load their graphs: `project({"a.py": source}, {"a": "./a.py:graph"})`."""
+    # Projects of other tests in this process would take the plain name of the modules.
+    others = {n: sys.modules.pop(n) for n in list(sys.modules) if n.startswith("interlock_project")}
     path, modules = list(sys.path), set(sys.modules)
 
     def make(
@@ -71,6 +73,7 @@ def project(tmp_path: Path) -> Iterator[Make]:
         origin = getattr(sys.modules[name], "__file__", None)
         if name.startswith("interlock_project") or (origin and Path(origin).is_relative_to(tmp_path)):
             del sys.modules[name]
+    sys.modules.update(others)
 
 
 async def nodes(catalog: Catalog, graph_id: str, principal: Principal = NOBODY, **options: Any) -> list[str]:
