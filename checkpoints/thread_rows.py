@@ -6,6 +6,7 @@ Functions take a connection and never commit; the caller's transaction holds the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from langgraph.checkpoint.postgres.base import PRUNE_HEADS_SQL, PRUNE_SNAPSHOT_SQL, _keep_latest
@@ -59,6 +60,18 @@ async def copy_thread_in(
             "new_thread_id": str(new_thread_id),
         },
     )
+
+
+async def storage(connection: Connection, *, tenant_id: str, thread_id: UUID) -> dict[str, Any]:
+    """Bytes that the checkpoints of a thread take as they are stored, by kind and by channel.
+
+    `{total_bytes, checkpoints{count, bytes}, channel_values{count, bytes, by_channel}, pending_writes{count,
+    bytes}}`; a thread without checkpoints has zeros.
+    """
+    cursor = await connection.execute(_QUERIES.storage, {"key": thread_key(tenant_id, thread_id)})
+    row = await cursor.fetchone()
+    assert row is not None
+    return row
 
 
 async def keep_latest_in(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:

@@ -85,3 +85,28 @@ FROM (
     WHERE thread_id = %(key)s
     ORDER BY checkpoint_ns DESC, seq DESC
 ) AS h
+
+-- name: storage
+-- Bytes that the checkpoints of a thread take as they are stored, compressed where Postgres does so.
+WITH kept AS (
+    SELECT count(*) AS count, coalesce(sum(pg_column_size(checkpoint) + pg_column_size(metadata)), 0) AS bytes
+    FROM checkpoints WHERE thread_id = %(key)s
+),
+channels AS (
+    SELECT channel, count(*) AS count, coalesce(sum(pg_column_size(blob)), 0) AS bytes
+    FROM checkpoint_blobs WHERE thread_id = %(key)s GROUP BY channel
+),
+writes AS (
+    SELECT count(*) AS count, coalesce(sum(pg_column_size(blob)), 0) AS bytes
+    FROM checkpoint_writes WHERE thread_id = %(key)s
+)
+SELECT
+    (kept.bytes + writes.bytes + coalesce((SELECT sum(bytes) FROM channels), 0))::bigint AS total_bytes,
+    jsonb_build_object('count', kept.count, 'bytes', kept.bytes) AS checkpoints,
+    jsonb_build_object(
+        'count', coalesce((SELECT sum(count) FROM channels), 0),
+        'bytes', coalesce((SELECT sum(bytes) FROM channels), 0),
+        'by_channel', coalesce((SELECT jsonb_object_agg(channel, bytes) FROM channels), '{}')
+    ) AS channel_values,
+    jsonb_build_object('count', writes.count, 'bytes', writes.bytes) AS pending_writes
+FROM kept, writes

@@ -86,6 +86,13 @@ async def get_thread(caller: MayRead, thread_id: ThreadId) -> Response:
     return json_response(thread_shape(found))
 
 
+@router.get("/{thread_id}/storage")
+async def get_thread_storage(caller: MayRead, thread_id: ThreadId) -> Response:
+    """Bytes that the checkpoints of a thread take as they are stored, by kind and by channel."""
+    found = await threads.storage(caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id)
+    return json_response({"thread_id": thread_id} | found)
+
+
 @router.patch("/{thread_id}")
 async def change_thread(
     caller: Annotated[Caller, may("threads", "update")],

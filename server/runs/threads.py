@@ -64,6 +64,18 @@ async def get(resources: Resources, *, tenant_id: str, thread_id: UUID) -> Threa
     return found or _missing(thread_id)
 
 
+async def storage(resources: Resources, *, tenant_id: str, thread_id: UUID) -> dict[str, Any]:
+    """Bytes that the checkpoints of a thread take, as `thread_rows.storage` gives them.
+
+    Raises:
+        NotFound: no such thread.
+    """
+    async with resources.database.connection() as connection:
+        if await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id) is None:
+            _missing(thread_id)
+        return await thread_rows.storage(connection, tenant_id=tenant_id, thread_id=thread_id)
+
+
 async def merge_metadata(
     resources: Resources, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
 ) -> Thread:

@@ -182,3 +182,27 @@ async def test_a_title_and_a_given_graph_id_stay_when_runs_come(http: httpx.Asyn
     assert metadata["graph_id"] == "chat"
     found = await http.post("/threads/search", json={"metadata": {"title": "Mine", "graph_id": "chat"}})
     assert [one["thread_id"] for one in found.json()] == [made["thread_id"]]
+
+
+async def test_the_storage_of_a_thread_is_told_by_kind_and_channel(working_http: httpx.AsyncClient) -> None:
+    made = await make(working_http)
+    path = f"/threads/{made['thread_id']}"
+    empty = (await working_http.get(f"{path}/storage")).json()
+    assert empty == {
+        "thread_id": made["thread_id"],
+        "total_bytes": 0,
+        "checkpoints": {"count": 0, "bytes": 0},
+        "channel_values": {"count": 0, "bytes": 0, "by_channel": {}},
+        "pending_writes": {"count": 0, "bytes": 0},
+    }
+    ask = {"assistant_id": "chat", "input": {"messages": [{"role": "user", "content": "hi"}]}}
+    await working_http.post(f"{path}/runs/wait", json=ask)
+    told = (await working_http.get(f"{path}/storage")).json()
+    history = (await working_http.post(f"{path}/history", json={"limit": 100})).json()
+    assert told["checkpoints"]["count"] == len(history)
+    assert told["channel_values"]["by_channel"]["messages"] > 0
+    assert told["channel_values"]["bytes"] == sum(told["channel_values"]["by_channel"].values())
+    kinds = ("checkpoints", "channel_values", "pending_writes")
+    assert told["total_bytes"] == sum(told[kind]["bytes"] for kind in kinds)
+    missing = await working_http.get(f"/threads/{uuid4()}/storage")
+    assert missing.status_code == 404
