@@ -1,4 +1,7 @@
-"""Much of everything: an answer of `size` characters after `events` custom events of `width` characters."""
+"""Much of everything: an answer of `size` characters after `events` custom events of `width` characters.
+
+After every fiftieth of them it sleeps for `pause` seconds.
+"""
 
 import asyncio
 from typing import Any
@@ -12,6 +15,7 @@ class State(MessagesState, total=False):
     size: int
     events: int
     width: int
+    pause: float
 
 
 async def produce(state: State) -> dict[str, Any]:
@@ -19,7 +23,7 @@ async def produce(state: State) -> dict[str, Any]:
     for number in range(state.get("events", 0)):
         write({"number": number, "text": "x" * state.get("width", 0)})
         if number % 50 == 0:
-            await asyncio.sleep(0)
+            await asyncio.sleep(state.get("pause", 0))
     size = state.get("size", 0)
     return {"messages": [AIMessage(content="y" * size, id=f"big-{len(state['messages'])}")]}
 
