@@ -37,11 +37,13 @@ from .api.metrics import HttpMetrics
 from .api.openapi import describe
 from .api.project_app import Approach, Fork, ProjectApp, Within
 from .auth.authenticate import Authenticator
+from .auth.project import ProjectAuthenticator
 from .records.event_log import Hub
 from .resources import Resources, open_resources
 from .runs.assistants import Tenants
 from .runs.catalog import Catalog
 from .settings import HttpSettings, Settings
+from .sockets import is_loopback
 from .worker.deliveries import Deliverer
 from .worker.loop import Worker
 
@@ -102,14 +104,24 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
         openapi_url=None,
     )
     app.state.settings = settings
-    app.state.authenticator = Authenticator(settings.auth.api_keys)
+    app.state.authenticator = _authenticator(settings, catalog, studio=worker)
     app.state.metrics = HttpMetrics()
     problems.install(app)
     _include_routers(app, settings.http)
     project = None if catalog.hooks.app is None else ProjectApp(catalog.hooks.app, app, http)
-    describe(app, project=catalog.hooks.app)
+    describe(app, project=catalog.hooks.app, security=catalog.auth and catalog.auth.config.openapi)
     _wrap(app, project, http)
     return app
+
+
+def _authenticator(
+    settings: Settings, catalog: Catalog, *, studio: bool
+) -> Authenticator | ProjectAuthenticator:
+    """Who finds out who calls: the project's own object if it has one, else the keys of the settings."""
+    if catalog.auth is None:
+        return Authenticator(settings.auth.api_keys)
+    studio = studio and is_loopback(settings.http.host)
+    return ProjectAuthenticator(catalog.auth, settings.auth, studio=studio)
 
 
 def _wrap(app: FastAPI, project: ProjectApp | None, http: HttpSettings) -> None:

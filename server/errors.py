@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
 class ServerError(Exception):
     """The server could not do what was asked."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     code: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str | None = None) -> None:
@@ -39,6 +40,17 @@ class Forbidden(ServerError):
 
     status = 403
     code = "forbidden"
+
+
+class Refused(ServerError):
+    """The project's own authentication refused the request, in its own words."""
+
+    code = "refused"
+
+    def __init__(self, message: str, *, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
 
 
 class NotFound(ServerError):

@@ -47,7 +47,7 @@ def serve(
     announce: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve the API, with `worker` execute runs too, until a signal says stop."""
-    _warn_of_open_door(settings, bound)
+    _warn_of_open_door(settings, bound, guarded=catalog.auth is not None)
     app = create_app(settings, catalog, hub=Hub(), worker=worker)
     certfile, keyfile = certificate or (None, None)
     config = uvicorn.Config(
@@ -98,9 +98,9 @@ class _Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(worker.request_drain)
 
 
-def _warn_of_open_door(settings: Settings, bound: socket.socket) -> None:
+def _warn_of_open_door(settings: Settings, bound: socket.socket, *, guarded: bool) -> None:
     host = bound.getsockname()[0]
-    if not settings.auth.api_keys and not ipaddress.ip_address(host).is_loopback:
+    if not settings.auth.api_keys and not guarded and not ipaddress.ip_address(host).is_loopback:
         log.warning("open_to_everybody", host=host, advice="set `[[auth.api_keys]]`, or listen on 127.0.0.1")
 
 

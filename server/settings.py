@@ -215,6 +215,10 @@ class AuthSettings(Section):
 
     api_keys: tuple[ApiKey, ...] = ()
     """Keys accepted in `x-api-key` or as a bearer token."""
+    tenant_key: str = ""
+    """Key by which a user of the project's `auth.path` names its tenant. Empty: all are of `default`."""
+    roles_key: str = ""
+    """Key by which such a user lists its roles, which then limit the API. Empty: the handlers alone do."""
 
 
 class ToolSettings(Section):

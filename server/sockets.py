@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 
 
@@ -26,3 +27,11 @@ def bound_socket(host: str, port: int, *, tries: int = 1) -> socket.socket:
         else:
             return bound
     raise AssertionError("`tries` is at least 1")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on a host."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from .runs.project import Project, load_project
+from .runs.project import Project, ProjectError, load_project
 from .runs.webhook_headers import HeadersInvalid, headers_of
 from .settings import Settings
 from .sources import SettingsError, read_settings, replaced
@@ -74,6 +74,10 @@ def configure(config: Path, values: Mapping[str, Any], *, supported_only: bool =
         headers_of(settings.webhooks, environ)
     except HeadersInvalid as error:
         raise SettingsError(str(error)) from error
+    if project.auth.path and settings.auth.api_keys:
+        raise ProjectError(
+            "`auth.path` in langgraph.json and `auth.api_keys` in interlock.toml exclude each other: keep one"
+        )
     configure_logging(settings.log)
     os.environ.update(environ)
     warnings = project.warnings

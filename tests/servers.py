@@ -25,6 +25,8 @@ from interlock.server.embedded import EmbeddedPostgres
 GRAPHS = Path(__file__).parent / "graphs"
 PROJECT_APP = Path(__file__).parent / "project_app"
 """A project with routes, middleware and hooks of its own."""
+GUARDED = Path(__file__).parent / "guarded"
+"""A project with an `Auth` object, which keeps everybody to what is theirs."""
 OUR_VARIABLES = (
     "INTERLOCK_",
     "LANGGRAPH_",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ..errors import Invalid
 from ..records import assistants as records
 from ..records.assistants import AssistantFilter, Content
+from ..records.held import Held, stamped
 from ..records.paging import Page
 from ..runs import assistants, introspection
 from .bodies import body
@@ -41,19 +42,32 @@ async def create_assistant(
     wanted: Annotated[AssistantCreate, body(AssistantCreate)],
 ) -> Response:
     """Save a configuration of a graph."""
-    content = Content(
+    assistant_id = wanted.assistant_id or uuid4()
+    answer = await caller.ask(
+        "assistants",
+        "create",
+        assistant_id=assistant_id,
         graph_id=wanted.graph_id,
-        name=wanted.name or "Untitled",
-        description=wanted.description,
         config=wanted.config,
         context=wanted.context,
         metadata=wanted.metadata,
+        if_exists=wanted.if_exists,
+        name=wanted.name or "Untitled",
+    )
+    content = Content(
+        graph_id=wanted.graph_id,
+        name=answer.value["name"],
+        description=wanted.description,
+        config=answer.value["config"],
+        context=answer.value["context"],
+        metadata=answer.stamped,
     )
     made = await assistants.create(
         caller.resources,
         tenant_id=caller.tenant_id,
-        assistant_id=wanted.assistant_id or uuid4(),
+        assistant_id=assistant_id,
         content=content,
+        held=answer.held,
         keep_existing=wanted.if_exists == "do_nothing",
     )
     return json_response(assistant_shape(made))
@@ -64,7 +78,7 @@ async def search_assistants(
     caller: MaySearch, wanted: Annotated[AssistantSearch, body(AssistantSearch)]
 ) -> Response:
     """Find assistants, newest first unless asked otherwise."""
-    where = AssistantFilter(graph_id=wanted.graph_id, name=wanted.name, metadata=wanted.metadata)
+    where = await _filter(caller, wanted, limit=wanted.limit, offset=wanted.offset)
     page = Page(wanted.limit, wanted.offset, wanted.sort_by or "created_at", wanted.sort_order or "desc")
     async with caller.database.connection() as connection:
         found = await records.search(connection, tenant_id=caller.tenant_id, where=where, page=page)
@@ -77,7 +91,7 @@ async def count_assistants(
     caller: MaySearch, wanted: Annotated[AssistantCount, body(AssistantCount)]
 ) -> Response:
     """Count assistants."""
-    where = AssistantFilter(graph_id=wanted.graph_id, name=wanted.name, metadata=wanted.metadata)
+    where = await _filter(caller, wanted)
     async with caller.database.connection() as connection:
         return json_response(await records.count(connection, tenant_id=caller.tenant_id, where=where))
 
@@ -85,7 +99,10 @@ async def count_assistants(
 @router.get("/{assistant_id}")
 async def get_assistant(caller: MayRead, assistant_id: AssistantId) -> Response:
     """One assistant."""
-    found = await assistants.get(caller.resources, tenant_id=caller.tenant_id, assistant_id=assistant_id)
+    held = await _readable(caller, assistant_id)
+    found = await assistants.get(
+        caller.resources, tenant_id=caller.tenant_id, assistant_id=assistant_id, held=held
+    )
     return json_response(assistant_shape(found))
 
 
@@ -96,8 +113,18 @@ async def change_assistant(
     wanted: Annotated[AssistantPatch, body(AssistantPatch)],
 ) -> Response:
     """Make the next version of an assistant."""
+    changes = wanted.changes()
+    asked = {"metadata": {}, **changes}
+    answer = await caller.ask("assistants", "update", assistant_id=assistant_id, **asked)
+    changes |= {name: answer.value[name] for name in changes.keys() & {"config", "context", "name"}}
+    if metadata := stamped(answer.metadata, answer.held, changed_only=True):
+        changes["metadata"] = metadata
     changed = await assistants.change(
-        caller.resources, tenant_id=caller.tenant_id, assistant_id=assistant_id, changes=wanted.changes()
+        caller.resources,
+        tenant_id=caller.tenant_id,
+        assistant_id=assistant_id,
+        changes=changes,
+        held=answer.held,
     )
     return json_response(assistant_shape(changed))
 
@@ -109,11 +136,18 @@ async def delete_assistant(
     delete_threads: Annotated[bool, Query()] = False,
 ) -> Response:
     """Delete an assistant with its versions and, if asked, the threads that last ran it."""
+    answer = await caller.ask("assistants", "delete", assistant_id=assistant_id)
+    threads_held = None
+    if delete_threads:
+        caller.must("threads", "delete")
+        threads_held = (await caller.ask("threads", "delete", assistant_id=assistant_id)).held
     await assistants.delete(
         caller.resources,
         tenant_id=caller.tenant_id,
         assistant_id=assistant_id,
         with_threads=delete_threads,
+        held=answer.held,
+        threads_held=threads_held,
     )
     return nothing()
 
@@ -130,6 +164,7 @@ async def list_versions(
         metadata=wanted.metadata,
         limit=wanted.limit,
         offset=wanted.offset,
+        held=await _readable(caller, assistant_id),
     )
     return json_response([version_shape(one) for one in found])
 
@@ -141,8 +176,15 @@ async def choose_version(
     wanted: Annotated[VersionChoice, body(VersionChoice)],
 ) -> Response:
     """Return to an older version."""
+    answer = await caller.ask(
+        "assistants", "update", assistant_id=assistant_id, version=wanted.version, metadata={}
+    )
     restored = await assistants.restore(
-        caller.resources, tenant_id=caller.tenant_id, assistant_id=assistant_id, version=wanted.version
+        caller.resources,
+        tenant_id=caller.tenant_id,
+        assistant_id=assistant_id,
+        version=wanted.version,
+        held=answer.held,
     )
     return json_response(assistant_shape(restored))
 
@@ -152,8 +194,10 @@ async def draw_graph(
     caller: MayRead, assistant_or_graph: Text, xray: Annotated[Text, Query()] = "false"
 ) -> Response:
     """Nodes and edges of the assistant's graph; with `xray` those of its sub-graphs too."""
+    depth = _depth(xray)
+    held = await _readable(caller, introspection.assistant_id_of(caller.resources, assistant_or_graph))
     drawing = await introspection.draw(
-        caller.resources, caller.principal, assistant_or_graph, xray=_depth(xray)
+        caller.resources, caller.principal, assistant_or_graph, xray=depth, held=held
     )
     return json_response(drawing)
 
@@ -161,7 +205,9 @@ async def draw_graph(
 @router.get("/{assistant_or_graph}/schemas")
 async def graph_schemas(caller: MayRead, assistant_or_graph: Text) -> Response:
     """JSON Schemas of what the assistant's graph takes, holds and returns."""
-    return json_response(await introspection.schemas(caller.resources, caller.principal, assistant_or_graph))
+    held = await _readable(caller, introspection.assistant_id_of(caller.resources, assistant_or_graph))
+    found = await introspection.schemas(caller.resources, caller.principal, assistant_or_graph, held=held)
+    return json_response(found)
 
 
 @router.get("/{assistant_or_graph}/subgraphs")
@@ -173,10 +219,38 @@ async def list_subgraphs(
     recurse: Annotated[bool, Query()] = False,
 ) -> Response:
     """Schemas of the sub-graphs, by namespace."""
+    held = await _readable(caller, introspection.assistant_id_of(caller.resources, assistant_or_graph))
     found = await introspection.subgraphs(
-        caller.resources, caller.principal, assistant_or_graph, namespace=namespace, recurse=recurse
+        caller.resources,
+        caller.principal,
+        assistant_or_graph,
+        namespace=namespace,
+        recurse=recurse,
+        held=held,
     )
     return json_response(found)
+
+
+async def _readable(caller: Caller, assistant_id: UUID) -> Held:
+    """What an assistant must hold for the caller to read it."""
+    return (await caller.ask("assistants", "read", assistant_id=assistant_id, metadata={})).held
+
+
+async def _filter(
+    caller: Caller, wanted: AssistantCount, *, limit: int = 0, offset: int = 0
+) -> AssistantFilter:
+    """Which assistants the client wants, and may see."""
+    answer = await caller.ask(
+        "assistants",
+        "search",
+        graph_id=wanted.graph_id,
+        metadata=wanted.metadata or {},
+        limit=limit,
+        offset=offset,
+    )
+    return AssistantFilter(
+        graph_id=wanted.graph_id, name=wanted.name, metadata=answer.metadata, held=answer.held
+    )
 
 
 def _depth(xray: str) -> bool | int:

@@ -57,7 +57,7 @@ class Reader:
 
     async def __call__(self, request: Request) -> Any:
         """The body of a request, as its model."""
-        text = await _read(request, self._max_bytes(request.app.state.settings.http))
+        text = await read_limited(request, self._max_bytes(request.app.state.settings.http))
         large = len(text) > _LARGE
         read = await asyncio.to_thread(self._read, text) if large else self._read(text)
         _report_unheeded(request, read if self.many else [read])
@@ -83,7 +83,12 @@ def reader_of(route: APIRoute) -> Reader | None:
     return next((call for call in calls if isinstance(call, Reader)), None)
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def read_limited(request: Request, max_bytes: int) -> bytes:
+    """The bytes of a body.
+
+    Raises:
+        TooLarge: there are more of them.
+    """
     declared = request.headers.get("content-length", "")
     if _LENGTH.fullmatch(declared) and int(declared) > max_bytes:
         raise TooLarge(f"the request body may have {max_bytes} bytes, this one has {declared}")

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, FastAPI, Path, Request
-from starlette.requests import HTTPConnection
+from fastapi import Depends, FastAPI, Path
+from starlette.requests import HTTPConnection, Request
+from starlette.types import Message, Receive, Scope
 
 from ...checkpoints.database import Database
 from ...tools.policy.permissions import Principal
+from ..auth.project import ProjectAuthenticator
+from ..errors import Invalid, NotFound
+from ..records import threads
+from ..records.threads import ThreadKey
 from ..resources import Resources
+from ..runs import scope
 from ..runs.acting import Actor
-from ..runs.scope import Action, Resource, Rule, allow
+from ..runs.scope import Action, Answer, Resource, Rule, allow
+from .bodies import parse, read_limited
 
 IDENTIFIED = "interlock.principal"
 """Key of an ASGI scope under which the principal stands that was found before; no client can set it."""
@@ -64,16 +72,77 @@ class Caller:
         """
         allow(self.principal, Rule(resource, action))
 
+    async def ask(self, resource: str, action: str, /, **value: Any) -> Answer:
+        """Ask the project's own handlers about the operation; `scope` tells what becomes of the answer.
 
-async def identify(app: FastAPI, request: HTTPConnection) -> Principal:
+        Raises:
+            ServerError: they refuse it.
+        """
+        return await scope.ask(self.resources, self.principal, resource, action, value)
+
+    async def require_thread(self, thread_id: UUID, action: Action = "read") -> None:
+        """Ask about a thread that need not exist yet; one that the caller may not touch is missing.
+
+        Raises:
+            NotFound: it exists, and is not for the caller.
+            ServerError: the handlers refuse it.
+        """
+        answer = await self.ask("threads", action, thread_id=thread_id)
+        if answer.held is None:
+            return
+        key = ThreadKey(tenant_id=self.tenant_id, thread_id=thread_id)
+        async with self.database.connection() as connection:
+            mine = await threads.get(connection, **key, held=answer.held)
+            if mine is None and await threads.get(connection, **key) is not None:
+                raise NotFound(f"Thread with ID {thread_id} not found")
+
+
+async def identify(app: FastAPI, connection: HTTPConnection) -> Principal:
     """Find who calls, once for each request.
 
     Raises:
-        Unauthenticated: nobody that is known.
+        ServerError: nobody that is let in.
     """
-    if IDENTIFIED not in request.scope:
-        request.scope[IDENTIFIED] = app.state.authenticator.authenticate(request.headers)
-    return request.scope[IDENTIFIED]
+    if IDENTIFIED not in connection.scope:
+        authenticator = app.state.authenticator
+        if isinstance(authenticator, ProjectAuthenticator):
+            principal = await authenticator.authenticate(connection, partial(_body, app, connection))
+        else:
+            principal = authenticator.authenticate(connection.headers)
+        connection.scope[IDENTIFIED] = principal
+    return connection.scope[IDENTIFIED]
+
+
+async def _body(app: FastAPI, connection: HTTPConnection) -> Any:
+    """The body of a request before anybody knows whose it is; it can be read again."""
+    if not isinstance(connection, Request):
+        return None
+    text = await read_limited(connection, app.state.settings.http.max_body_bytes)
+    connection._body = text
+    try:
+        return parse(text) if text else None
+    except Invalid:
+        return None
+
+
+async def identify_early(app: FastAPI, scope: Scope, receive: Receive) -> tuple[Principal, Receive]:
+    """Find who calls before a route is chosen; the request goes on with the `receive` that is returned.
+
+    Raises:
+        ServerError: nobody that is let in.
+    """
+    authenticator = app.state.authenticator
+    reads = isinstance(authenticator, ProjectAuthenticator) and authenticator.reads_body
+    if not reads or scope["type"] != "http" or IDENTIFIED in scope:
+        return await identify(app, HTTPConnection(scope)), receive
+    request = Request(scope, receive)
+    principal = await identify(app, request)
+    read: list[Message] = [{"type": "http.request", "body": await request.body(), "more_body": False}]
+
+    async def again() -> Message:
+        return read.pop() if read else await receive()
+
+    return principal, again
 
 
 class Guard:
@@ -82,7 +151,7 @@ class Guard:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
 
-    async def __call__(self, request: Request) -> Caller:
+    async def __call__(self, request: HTTPConnection) -> Caller:
         """Find the caller of a request, or refuse it."""
         state = request.app.state
         principal = await identify(request.app, request)

@@ -94,6 +94,8 @@ async def execute(caller: Caller, thread_id: UUID, method: str, params: Mapping[
     try:
         for action in actions:
             caller.must("threads", action)
+        for action in ("read", *(one for one in actions if one != "create_run")):
+            await caller.require_thread(thread_id, action)
         return await act(commands_of(caller, thread_id), given)
     except ServerError as error:
         code = _CODES.get(type(error))

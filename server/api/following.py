@@ -14,6 +14,7 @@ from ..domain import Run
 from ..encoding import encode
 from ..errors import Conflicting, NotFound
 from ..records import queue, threads
+from ..records.held import Held, both
 from ..runs import admission, cancel, state
 from ..runs.admission import RunRequest
 from ..runs.state import Place
@@ -46,22 +47,27 @@ async def start(
 ) -> Run:
     """Create the run that a client wants, without `thread_id` on a thread made for it.
 
+    `awaited` says that the client is shown what it comes to: then it may be made only by who may read.
+
     Raises:
         Conflicting: it is `awaited` by a run of the same thread, which would wait for itself.
     """
     request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
+    held = None
+    if awaited:
+        held = (await caller.ask("threads", "read", thread_id=thread_id, run_id=request.run_id)).held
     if awaited and caller.waiting is not None:
         if thread_id is not None and thread_id == caller.waiting.thread_id:
             raise Conflicting(WAITS_FOR_ITSELF.format(run=caller.waiting.run_id, thread=thread_id))
         request = replace(request, priority=AHEAD_OF_ALL)
-    return (await start_all(caller, [request]))[0]
+    return (await start_all(caller, [request], held=held))[0]
 
 
-async def start_all(caller: Caller, requests: Sequence[RunRequest]) -> list[Run]:
+async def start_all(caller: Caller, requests: Sequence[RunRequest], *, held: Held = None) -> list[Run]:
     """Create runs, all or none, which find the headers of the client in `configurable`."""
     headers = for_configurable(caller.headers, caller.resources.settings.http.configurable_headers)
     given = [replace(request, headers=headers) for request in requests]
-    return await admission.admit_batch(caller.resources, caller.principal, given)
+    return await admission.admit_batch(caller.resources, caller.principal, given, held=held)
 
 
 def stream_from_start(caller: Caller, run: Run, *, thread_id: UUID | None, cancel_on_leave: bool) -> Response:
@@ -87,8 +93,8 @@ async def join(caller: Caller, *, thread_id: UUID, run_id: UUID, cancel_on_leave
     Raises:
         Forbidden: the caller may read runs, but not stop them by leaving.
     """
-    _allow_leaving(caller, cancel_on_leave)
-    run = await _find(caller, thread_id, run_id)
+    held = await _ask(caller, thread_id, run_id, cancels=cancel_on_leave)
+    run = await _find(caller, thread_id, run_id, held)
     if run is not None:
         return wait_for(caller, run, cancel_on_leave=cancel_on_leave)
 
@@ -115,9 +121,9 @@ async def join_stream(
     Raises:
         Forbidden: the caller may read runs, but not stop them by leaving.
     """
-    _allow_leaving(caller, cancel_on_leave)
+    held = await _ask(caller, thread_id, run_id, cancels=cancel_on_leave)
     place = place_of(thread_id, run_id)
-    run = await _find(caller, thread_id, run_id)
+    run = await _find(caller, thread_id, run_id, held)
     if run is None:
         return _stream(caller, _gone(), place, None)
     after = await _standing(caller, run, last_event_id)
@@ -137,9 +143,11 @@ def _stream(caller: Caller, frames: AsyncIterator[bytes], place: str, on_leave: 
     return event_stream(frames, http=caller.resources.settings.http, headers=headers, on_leave=on_leave)
 
 
-async def _find(caller: Caller, thread_id: UUID | None, run_id: UUID) -> Run | None:
+async def _find(caller: Caller, thread_id: UUID | None, run_id: UUID, held: Held) -> Run | None:
     async with caller.database.connection() as connection:
-        return await queue.get_run(connection, tenant_id=caller.tenant_id, thread_id=thread_id, run_id=run_id)
+        return await queue.get_run(
+            connection, tenant_id=caller.tenant_id, thread_id=thread_id, run_id=run_id, held=held
+        )
 
 
 async def _standing(caller: Caller, run: Run, last_event_id: str | None) -> Cursor | None:
@@ -153,10 +161,18 @@ async def _standing(caller: Caller, run: Run, last_event_id: str | None) -> Curs
     return Cursor(thread.last_seq) if thread else None
 
 
-def _allow_leaving(caller: Caller, cancel_on_leave: bool) -> None:
-    """Ask for the right to cancel before the answer begins: afterwards nobody could be refused."""
-    if cancel_on_leave:
+async def _ask(caller: Caller, thread_id: UUID | None, run_id: UUID, *, cancels: bool) -> Held:
+    """What the thread of a run that is followed must hold.
+
+    The right to cancel is asked for before the answer begins: afterwards nobody could be refused.
+    """
+    if cancels:
         caller.must("threads", "update")
+    reading = await caller.ask("threads", "read", thread_id=thread_id, run_id=run_id)
+    if not cancels:
+        return reading.held
+    leaving = await caller.ask("threads", "update", thread_id=thread_id, metadata={}, action="interrupt")
+    return both(reading.held, leaving.held)
 
 
 def _on_leave(caller: Caller, run: Run, wanted: bool) -> OnLeave | None:

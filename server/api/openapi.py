@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -24,14 +24,20 @@ PROBLEM = {
 """Body of every error."""
 
 
-def describe(app: FastAPI, *, project: Starlette | None = None) -> None:
-    """Give the app its description, that of the project's app included; it is made when first asked for."""
+def describe(
+    app: FastAPI, *, project: Starlette | None = None, security: Mapping[str, Any] | None = None
+) -> None:
+    """Give the app its description, that of the project's app included; it is made when first asked for.
+
+    `security` is the `auth.openapi` of the project: `securitySchemes`, `security` and `paths`.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _described(app)
             if isinstance(project, FastAPI):
                 _merge(app.openapi_schema, project.openapi())
+            _secure(app.openapi_schema, security or {})
         return app.openapi_schema
 
     app.openapi = openapi
@@ -79,6 +85,16 @@ def _merge(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
         into.update(
             {(renamed if kind == "schemas" else {}).get(name, name): one for name, one in named.items()}
         )
+
+
+def _secure(description: dict[str, Any], security: Mapping[str, Any]) -> None:
+    if schemes := security.get("securitySchemes"):
+        description["components"]["securitySchemes"] = schemes
+    if "security" in security:
+        description["security"] = security["security"]
+    for path, operations in security.get("paths", {}).items():
+        for method, said in operations.items():
+            description["paths"].setdefault(path, {}).setdefault(method, {}).update(said)
 
 
 def _describe_body(operation: dict[str, Any], route: APIRoute, schemas: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ...checkpoints.errors import Conflict, DatabaseUnavailable, FenceLost
-from ..errors import Conflicting, Invalid, ServerError, Unavailable
+from ..errors import Conflicting, Invalid, Refused, ServerError, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,9 @@ _IDS = {"thread_id": "thread", "run_id": "run", "assistant_id": "assistant", "re
 
 def problem(error: ServerError) -> Response:
     """The answer that tells a client what went wrong."""
-    headers = {"retry-after": "1"} if isinstance(error, Unavailable) else None
+    headers: object = {"retry-after": "1"} if isinstance(error, Unavailable) else None
+    if isinstance(error, Refused):
+        headers = dict(error.headers)
     return _render(error.status, error.message, error.code, headers)
 
 

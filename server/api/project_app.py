@@ -11,7 +11,6 @@ from fastapi import FastAPI, Request
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,7 +19,7 @@ from ..errors import NotFound, ServerError
 from ..runs.acting import Actor, acting_for
 from ..runs.user import RunUser
 from ..settings import HttpSettings
-from .callers import OPEN_PATHS, identify
+from .callers import OPEN_PATHS, identify_early
 from .problems import problem
 
 log = structlog.get_logger(__name__)
@@ -139,7 +138,7 @@ class Approach:
         self._project.enter(scope)
         if self._auth_first and self._asks(scope):
             try:
-                await identify(self._api, HTTPConnection(scope))
+                _, receive = await identify_early(self._api, scope, receive)
             except ServerError as error:
                 await refuse(error, scope, receive, send)
                 return
@@ -181,7 +180,7 @@ class Fork:
             await _guarded(project, scope, receive, send)
             return
         try:
-            principal = await identify(self._api, HTTPConnection(scope))
+            principal, receive = await identify_early(self._api, scope, receive)
         except ServerError as error:
             await refuse(error, scope, receive, send)
             return

@@ -25,9 +25,11 @@ async def list_reviews(
     limit: Annotated[Limit, Query()] = 100,
 ) -> Response:
     """Reviews that wait for a person, oldest first."""
+    # A review is part of its thread: whoever may read the one may read the other.
+    answer = await caller.ask("threads", "read" if thread_id else "search", thread_id=thread_id, limit=limit)
     async with caller.database.connection() as connection:
         found = await reviews.pending(
-            connection, tenant_id=caller.tenant_id, thread_id=thread_id, limit=limit
+            connection, tenant_id=caller.tenant_id, thread_id=thread_id, limit=limit, held=answer.held
         )
     return json_response([review_shape(review) for review in found])
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from ..domain import CancelAction, RunStatus
+from ..records.held import both
 from ..runs import cancel, reading
 from .bodies import body
 from .callers import Caller, RunId, ThreadId, may
@@ -82,6 +83,8 @@ async def list_runs(
     select: Annotated[list[RunField] | None, Query()] = None,
 ) -> Response:
     """Runs of a thread, newest first."""
+    searching = await caller.ask("threads", "search", thread_id=thread_id, limit=limit, offset=offset)
+    answer = await caller.ask("threads", "read", thread_id=thread_id)
     found = await reading.runs_of_thread(
         caller.resources,
         tenant_id=caller.tenant_id,
@@ -89,6 +92,7 @@ async def list_runs(
         status=status,
         limit=limit,
         offset=offset,
+        held=both(searching.held, answer.held),
     )
     return json_response([selected(run_shape(run), select) for run in found])
 
@@ -96,8 +100,9 @@ async def list_runs(
 @router.get("/{run_id}")
 async def get_run(caller: MayRead, thread_id: ThreadId, run_id: RunId) -> Response:
     """One run."""
+    answer = await caller.ask("threads", "read", thread_id=thread_id, run_id=run_id)
     found = await reading.run(
-        caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, run_id=run_id
+        caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, run_id=run_id, held=answer.held
     )
     return json_response(run_shape(found))
 
@@ -107,7 +112,10 @@ async def delete_run(
     caller: Annotated[Caller, may("threads", "delete")], thread_id: ThreadId, run_id: RunId
 ) -> Response:
     """Delete a run, stopping it first; what it wrote to the thread stays."""
-    await cancel.delete(caller.resources, caller.principal, thread_id=thread_id, run_id=run_id)
+    answer = await caller.ask("threads", "delete", thread_id=thread_id, run_id=run_id)
+    await cancel.delete(
+        caller.resources, caller.principal, thread_id=thread_id, run_id=run_id, held=answer.held
+    )
     return nothing()
 
 
@@ -132,8 +140,15 @@ async def cancel_run(
     reason: Annotated[Text | None, Query(max_length=1000)] = None,
 ) -> Response:
     """Stop a run. It has stopped when the answer comes; without `wait` the answer has no body."""
+    answer = await caller.ask("threads", "update", thread_id=thread_id, metadata={}, action=action)
     await cancel.cancel(
-        caller.resources, caller.principal, thread_id=thread_id, run_id=run_id, action=action, reason=reason
+        caller.resources,
+        caller.principal,
+        thread_id=thread_id,
+        run_id=run_id,
+        action=action,
+        reason=reason,
+        held=answer.held,
     )
     if not wait:
         return nothing(202)

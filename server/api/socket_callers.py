@@ -12,10 +12,11 @@ from collections.abc import Mapping
 
 from starlette.websockets import WebSocket
 
+from ..auth.project import ProjectAuthenticator
 from ..errors import Forbidden
 from ..runs.scope import Rule, allow
 from ..settings import CorsSettings
-from .callers import IDENTIFIED, Caller
+from .callers import IDENTIFIED, Caller, identify
 
 SUBPROTOCOL = "interlock"
 _KEY = "x-api-key."
@@ -39,7 +40,11 @@ async def caller_of(websocket: WebSocket) -> Caller:
     """
     state = websocket.app.state
     _allow_origin(websocket.headers.get("origin"), state.settings.http.cors)
-    principal = websocket.scope.get(IDENTIFIED) or state.authenticator.authenticate(_credentials(websocket))
+    principal = websocket.scope.get(IDENTIFIED)
+    if principal is None and isinstance(state.authenticator, ProjectAuthenticator):
+        principal = await identify(websocket.app, websocket)
+    elif principal is None:
+        principal = state.authenticator.authenticate(_credentials(websocket))
     allow(principal, _RULE)
     await state.tenants.welcome(principal.tenant)
     return Caller(principal, state.resources, websocket.headers)

@@ -62,12 +62,14 @@ async def update_state(
     wanted: Annotated[StateWrite, body(StateWrite)],
 ) -> Response:
     """Write into a thread that no run is on."""
+    answer = await caller.ask("threads", "update", thread_id=thread_id, metadata={})
     checkpoint = await state.update(
         caller.resources,
         caller.principal,
         thread_id=thread_id,
         updates=[[Update(values=wanted.values, as_node=wanted.as_node)]],
         place=wanted.place(),
+        held=answer.held,
     )
     return _encoded(
         {
@@ -86,12 +88,14 @@ async def get_history(
     before: Annotated[Text | None, Query()] = None,
 ) -> Response:
     """States of a thread, newest first."""
+    answer = await caller.ask("threads", "read", thread_id=thread_id)
     states = state.history(
         caller.resources,
         caller.principal,
         thread_id=thread_id,
         limit=limit,
         before=Place(checkpoint_id=before) if before else None,
+        held=answer.held,
     )
     return await _encoded_list(states)
 
@@ -101,6 +105,7 @@ async def search_history(
     caller: MayRead, thread_id: ThreadId, wanted: Annotated[HistorySearch, body(HistorySearch)]
 ) -> Response:
     """States of a thread or of one of its sub-graphs, newest first."""
+    answer = await caller.ask("threads", "read", thread_id=thread_id)
     states = state.history(
         caller.resources,
         caller.principal,
@@ -109,6 +114,7 @@ async def search_history(
         before=wanted.before.place() if wanted.before else None,
         metadata=wanted.metadata,
         checkpoint_ns=wanted.checkpoint.checkpoint_ns,
+        held=answer.held,
     )
     return await _encoded_list(states, wanted.select)
 
@@ -116,8 +122,14 @@ async def search_history(
 async def _state(
     caller: Caller, thread_id: ThreadId, place: Place, *, subgraphs: bool, select: list[str] | None
 ) -> Response:
+    answer = await caller.ask("threads", "read", thread_id=thread_id)
     found = await state.read(
-        caller.resources, caller.principal, thread_id=thread_id, place=place, subgraphs=subgraphs
+        caller.resources,
+        caller.principal,
+        thread_id=thread_id,
+        place=place,
+        subgraphs=subgraphs,
+        held=answer.held,
     )
     return _encoded(selected(found, select))
 

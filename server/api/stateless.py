@@ -71,6 +71,7 @@ async def cancel_runs(
     action: Annotated[CancelAction, Query()] = "interrupt",
 ) -> Response:
     """Stop the named runs of a thread, or all runs that have a status."""
+    answer = await caller.ask("threads", "update", thread_id=wanted.thread_id, metadata={}, action=action)
     stopped = await cancel.cancel_many(
         caller.resources,
         caller.principal,
@@ -78,6 +79,7 @@ async def cancel_runs(
         thread_id=wanted.thread_id,
         run_ids=wanted.run_ids,
         status=wanted.status,
+        held=answer.held,
     )
     if not stopped:
         raise NotFound("No runs found to cancel.")

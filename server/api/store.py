@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from ...checkpoints.embedding import EmbeddingFailed
 from ...checkpoints.store_search import conditions_of
-from ..errors import BadRequest, Invalid, ModelFailed
+from ..errors import BadRequest, Invalid, ModelFailed, ServerError
+from ..runs.scope import Answer
 from .bodies import body
 from .callers import Caller, may
 from .schemas import Text
@@ -32,11 +33,21 @@ async def put_item(
     caller: Annotated[Caller, may("store", "create")], wanted: Annotated[ItemPut, body(ItemPut)]
 ) -> Response:
     """Store an item, over an older one with its key."""
-    namespace = wanted.writable_namespace()
+    answer = await caller.ask(
+        "store",
+        "put",
+        namespace=wanted.writable_namespace(),
+        key=wanted.key,
+        value=wanted.value,
+        index=wanted.index,
+        ttl=wanted.ttl,
+    )
+    allowed = ItemPut.model_validate({"key": wanted.key, **answer.value, "namespace": _labels(answer)})
+    namespace = allowed.writable_namespace()
     ttl = NOT_PROVIDED if wanted.ttl is None else wanted.ttl
     with _translated():
         await caller.resources.store(caller.tenant_id).aput(
-            namespace, wanted.key, wanted.value, index=wanted.index, ttl=ttl
+            namespace, allowed.key, allowed.value, index=wanted.index, ttl=ttl
         )
     return nothing()
 
@@ -51,7 +62,8 @@ async def get_item(
     """One item, or null."""
     if not key:
         raise BadRequest("Key is required")
-    labels = named_namespace(namespace)
+    answer = await caller.ask("store", "get", namespace=named_namespace(namespace), key=key)
+    labels = tuple(_labels(answer))
     with _translated():
         found = await caller.resources.store(caller.tenant_id).aget(labels, key, refresh_ttl=refresh_ttl)
     return json_response(item_shape(found) if found else None)
@@ -62,7 +74,9 @@ async def delete_item(
     caller: Annotated[Caller, may("store", "delete")], wanted: Annotated[ItemKey, body(ItemKey)]
 ) -> Response:
     """Delete an item; nothing happens when there is none."""
-    await caller.resources.store(caller.tenant_id).adelete(tuple(wanted.namespace), wanted.key)
+    answer = await caller.ask("store", "delete", namespace=tuple(wanted.namespace), key=wanted.key)
+    allowed = ItemKey(namespace=_labels(answer), key=wanted.key)
+    await caller.resources.store(caller.tenant_id).adelete(tuple(allowed.namespace), allowed.key)
     return nothing()
 
 
@@ -72,12 +86,21 @@ async def search_items(
 ) -> Response:
     """Items below a namespace: nearest in meaning to `query` first, or last changed first."""
     _check_filter(wanted.filter or {})
+    answer = await caller.ask(
+        "store",
+        "search",
+        namespace=tuple(wanted.namespace_prefix),
+        filter=wanted.filter,
+        limit=wanted.limit,
+        offset=wanted.offset,
+        query=wanted.query,
+    )
     store = caller.resources.store(caller.tenant_id)
     with _translated():
         found = await store.asearch(
-            tuple(wanted.namespace_prefix),
+            tuple(_labels(answer)),
             query=wanted.query,
-            filter=wanted.filter,
+            filter=answer.value.get("filter"),
             limit=wanted.limit,
             offset=wanted.offset,
             refresh_ttl=wanted.refresh_ttl,
@@ -95,9 +118,18 @@ async def list_namespaces(
     caller: MaySearch, wanted: Annotated[NamespaceSearch, body(NamespaceSearch)]
 ) -> Response:
     """Namespaces in use."""
-    found = await caller.resources.store(caller.tenant_id).alist_namespaces(
-        prefix=tuple(wanted.prefix) if wanted.prefix else None,
+    answer = await caller.ask(
+        "store",
+        "list_namespaces",
+        namespace=tuple(wanted.prefix) if wanted.prefix else None,
         suffix=tuple(wanted.suffix) if wanted.suffix else None,
+        max_depth=wanted.max_depth,
+        limit=wanted.limit,
+        offset=wanted.offset,
+    )
+    found = await caller.resources.store(caller.tenant_id).alist_namespaces(
+        prefix=tuple(_labels(answer)) or None,
+        suffix=answer.value.get("suffix"),
         max_depth=wanted.max_depth,
         limit=wanted.limit,
         offset=wanted.offset,
@@ -124,6 +156,14 @@ def _translated() -> Generator[None]:
         raise ModelFailed(f"{error}; nothing was stored or searched, try again") from error
     except ValueError as error:
         raise Invalid(str(error)) from error
+
+
+def _labels(answer: Answer) -> list[str]:
+    """The namespace that a handler left, where it may have put the caller into its own."""
+    given = answer.value.get("namespace")
+    if isinstance(given, str) or not all(isinstance(label, str) for label in given or ()):
+        raise ServerError("Internal Server Error")
+    return list(given or ())
 
 
 def _check_filter(wanted: JsonObject) -> None:

@@ -74,7 +74,10 @@ async def stream_thread(
     last_event_id: LastEventId = None,
 ) -> Response:
     """Follow all runs of a thread, for ever."""
-    thread = await threads.get(caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id)
+    answer = await caller.ask("threads", "read", thread_id=thread_id)
+    thread = await threads.get(
+        caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, held=answer.held
+    )
     after = starting_point(last_event_id, newest=thread.last_seq)
     frames = (
         nothing_more()

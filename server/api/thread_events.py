@@ -56,6 +56,7 @@ async def stream_events(
     request: Request,
 ) -> Response:
     """Follow what happens on a thread, which need not exist yet, over all its runs."""
+    await caller.require_thread(thread_id)
     seen = wanted.since if wanted.since is not None else last_event_id(request.headers)
     frames = event_frames(
         caller.resources.event_log,

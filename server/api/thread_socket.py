@@ -42,6 +42,7 @@ async def serve(websocket: WebSocket, thread_id: str) -> None:
     try:
         caller = await caller_of(websocket)
         thread = _uuid(thread_id)
+        await caller.require_thread(thread)
     except ServerError as refusal:
         await websocket.close(_REFUSED + refusal.status, _reason(refusal.message))
         return

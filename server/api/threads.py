@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Header
 from starlette.responses import Response
+from uuid_utils.compat import uuid7
 
 from ..records import threads as records
+from ..records.held import stamped
 from ..records.paging import Page
 from ..records.threads import ThreadFilter
 from ..runs import threads
@@ -28,11 +31,16 @@ async def create_thread(
     caller: Annotated[Caller, may("threads", "create")], wanted: Annotated[ThreadCreate, body(ThreadCreate)]
 ) -> Response:
     """Make a thread, with the state of the given supersteps."""
+    thread_id = wanted.thread_id or uuid7()
+    answer = await caller.ask(
+        "threads", "create", thread_id=thread_id, metadata=wanted.metadata, if_exists=wanted.if_exists
+    )
     made = await threads.create(
         caller.resources,
         caller.principal,
-        thread_id=wanted.thread_id,
-        metadata=wanted.metadata,
+        thread_id=thread_id,
+        metadata=answer.stamped,
+        held=answer.held,
         keep_existing=wanted.if_exists == "do_nothing",
         supersteps=wanted.updates(),
     )
@@ -44,11 +52,12 @@ async def search_threads(caller: MaySearch, wanted: Annotated[ThreadSearch, body
     """Find threads, last changed first unless asked otherwise."""
     extract = paths(wanted.extract or {})
     page = Page(wanted.limit, wanted.offset, wanted.sort_by or "updated_at", wanted.sort_order or "desc")
+    where = await _filter(caller, wanted, ids=wanted.ids, limit=wanted.limit, offset=wanted.offset)
     async with caller.database.connection() as connection:
         found = await records.search(
             connection,
             tenant_id=caller.tenant_id,
-            where=_filter(wanted, wanted.ids),
+            where=where,
             page=page,
             with_values=not wanted.select or "values" in wanted.select or bool(extract),
         )
@@ -60,8 +69,9 @@ async def search_threads(caller: MaySearch, wanted: Annotated[ThreadSearch, body
 @router.post("/count")
 async def count_threads(caller: MaySearch, wanted: Annotated[ThreadCount, body(ThreadCount)]) -> Response:
     """Count threads."""
+    where = await _filter(caller, wanted)
     async with caller.database.connection() as connection:
-        total = await records.count(connection, tenant_id=caller.tenant_id, where=_filter(wanted))
+        total = await records.count(connection, tenant_id=caller.tenant_id, where=where)
     return json_response(total)
 
 
@@ -70,11 +80,13 @@ async def prune_threads(
     caller: Annotated[Caller, may("threads", "delete")], wanted: Annotated[ThreadPrune, body(ThreadPrune)]
 ) -> Response:
     """Delete threads, or cut them down to their last state; busy ones are left alone."""
+    answer = await caller.ask("threads", "delete", thread_ids=wanted.thread_ids)
     pruned = await threads.prune(
         caller.resources,
         tenant_id=caller.tenant_id,
         thread_ids=wanted.thread_ids,
         keep_latest=wanted.strategy == "keep_latest",
+        held=answer.held,
     )
     return json_response({"pruned_count": pruned})
 
@@ -82,7 +94,10 @@ async def prune_threads(
 @router.get("/{thread_id}")
 async def get_thread(caller: MayRead, thread_id: ThreadId) -> Response:
     """One thread."""
-    found = await threads.get(caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id)
+    answer = await caller.ask("threads", "read", thread_id=thread_id)
+    found = await threads.get(
+        caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, held=answer.held
+    )
     return json_response(thread_shape(found))
 
 
@@ -101,8 +116,13 @@ async def change_thread(
     prefer: Annotated[Text, Header()] = "",
 ) -> Response:
     """Merge into a thread's metadata."""
+    answer = await caller.ask("threads", "update", thread_id=thread_id, metadata=wanted.metadata)
     changed = await threads.merge_metadata(
-        caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, metadata=wanted.metadata
+        caller.resources,
+        tenant_id=caller.tenant_id,
+        thread_id=thread_id,
+        metadata=stamped(answer.metadata, answer.held, changed_only=True),
+        held=answer.held,
     )
     return nothing() if "return=minimal" in prefer else json_response(thread_shape(changed))
 
@@ -110,16 +130,45 @@ async def change_thread(
 @router.delete("/{thread_id}", status_code=204)
 async def delete_thread(caller: Annotated[Caller, may("threads", "delete")], thread_id: ThreadId) -> Response:
     """Delete a thread with all it holds; its runs are stopped."""
-    await threads.delete(caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id)
+    answer = await caller.ask("threads", "delete", thread_id=thread_id)
+    await threads.delete(caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, held=answer.held)
     return nothing()
 
 
 @router.post("/{thread_id}/copy")
 async def copy_thread(caller: Annotated[Caller, may("threads", "create")], thread_id: ThreadId) -> Response:
     """Copy a thread with its whole history."""
-    copied = await threads.copy(caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id)
+    new_thread_id = uuid4()
+    original = await caller.ask("threads", "read", thread_id=thread_id)
+    made = await caller.ask("threads", "create", thread_id=new_thread_id)
+    copied = await threads.copy(
+        caller.resources,
+        tenant_id=caller.tenant_id,
+        thread_id=thread_id,
+        new_thread_id=new_thread_id,
+        metadata=made.stamped,
+        held=original.held,
+    )
     return json_response(thread_shape(copied))
 
 
-def _filter(wanted: ThreadCount, ids: list | None = None) -> ThreadFilter:
-    return ThreadFilter(ids=ids, metadata=wanted.metadata, values=wanted.values, status=wanted.status)
+async def _filter(
+    caller: Caller, wanted: ThreadCount, *, ids: list[UUID] | None = None, limit: int = 0, offset: int = 0
+) -> ThreadFilter:
+    """Which threads the client wants, and may see."""
+    answer = await caller.ask(
+        "threads",
+        "search",
+        metadata=wanted.metadata or {},
+        values=wanted.values or {},
+        status=wanted.status,
+        limit=limit,
+        offset=offset,
+    )
+    return ThreadFilter(
+        ids=ids,
+        metadata=answer.metadata,
+        values=wanted.values,
+        status=wanted.status,
+        held=answer.held,
+    )

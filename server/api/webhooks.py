@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from ..records.deliveries import Delivery
-from ..runs import outbox
+from ..runs import outbox, reading
 from .callers import Caller, RunId, ThreadId, may
 from .shapes import JsonObject, json_response
 
@@ -20,6 +21,7 @@ async def list_deliveries(
     caller: Annotated[Caller, may("threads", "read")], thread_id: ThreadId, run_id: RunId
 ) -> Response:
     """What the end of a run was, or is to be, sent to, with every attempt; empty without a webhook."""
+    await _require(caller, "read", thread_id, run_id)
     found = await outbox.deliveries_of(
         caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, run_id=run_id
     )
@@ -31,10 +33,20 @@ async def resend_delivery(
     caller: Annotated[Caller, may("threads", "update")], thread_id: ThreadId, run_id: RunId
 ) -> Response:
     """Send the webhook of a run again, delivered or given up, with the same `webhook-id`."""
+    await _require(caller, "update", thread_id, run_id)
     sent = await outbox.send_again(
         caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, run_id=run_id
     )
     return json_response(delivery_shape(sent), status=202)
+
+
+async def _require(caller: Caller, action: str, thread_id: UUID, run_id: UUID) -> None:
+    """See to it that the caller may do this with the thread of a run."""
+    answer = await caller.ask("threads", action, thread_id=thread_id, run_id=run_id)
+    if answer.held is not None:
+        await reading.run(
+            caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, run_id=run_id, held=answer.held
+        )
 
 
 def delivery_shape(delivery: Delivery) -> JsonObject:

@@ -10,6 +10,7 @@ from uuid import UUID
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.queries import load_queries
 from ..domain import Assistant, default_assistant_id
+from .held import Held, held_parameter
 from .paging import Page, fetch_one
 
 _QUERIES = load_queries(__file__)
@@ -60,6 +61,8 @@ class AssistantFilter:
     name: str | None = None
     """Part of the name, in any case."""
     metadata: Mapping[str, Any] | None = None
+    held: Held = None
+    """What the metadata must hold besides, for whoever asks."""
 
     def parameters(self, tenant_id: str) -> dict[str, Any]:
         """Parameters of the statements that filter."""
@@ -68,6 +71,7 @@ class AssistantFilter:
             "graph_id": self.graph_id,
             "name": self.name,
             "metadata": jsonb(self.metadata) if self.metadata else None,
+            "held": held_parameter(self.held),
         }
 
 
@@ -98,11 +102,12 @@ async def ensure_defaults(connection: Connection, *, tenant_id: str, contents: I
 
 
 async def get(
-    connection: Connection, *, tenant_id: str, assistant_id: UUID, lock: bool = False
+    connection: Connection, *, tenant_id: str, assistant_id: UUID, held: Held = None, lock: bool = False
 ) -> Assistant | None:
     """Read an assistant; with `lock` its row is held until the transaction ends."""
     statement = _QUERIES.lock_assistant if lock else _QUERIES.get_assistant
-    row = await fetch_one(connection, statement, {"tenant_id": tenant_id, "assistant_id": assistant_id})
+    parameters = {"tenant_id": tenant_id, "assistant_id": assistant_id, "held": held_parameter(held)}
+    row = await fetch_one(connection, statement, parameters)
     return Assistant.from_row(row) if row else None
 
 
@@ -120,20 +125,25 @@ async def add_version(
 
 
 async def restore_version(
-    connection: Connection, *, tenant_id: str, assistant_id: UUID, version: int
+    connection: Connection, *, tenant_id: str, assistant_id: UUID, version: int, held: Held = None
 ) -> Assistant | None:
     """Make an older version the present one; None when it does not exist."""
     row = await fetch_one(
         connection,
         _QUERIES.restore_version,
-        {"tenant_id": tenant_id, "assistant_id": assistant_id, "version": version},
+        {
+            "tenant_id": tenant_id,
+            "assistant_id": assistant_id,
+            "version": version,
+            "held": held_parameter(held),
+        },
     )
     return Assistant.from_row(row) if row else None
 
 
-async def delete(connection: Connection, *, tenant_id: str, assistant_id: UUID) -> bool:
+async def delete(connection: Connection, *, tenant_id: str, assistant_id: UUID, held: Held = None) -> bool:
     """Delete an assistant and its versions; False when there was none."""
-    parameters = {"tenant_id": tenant_id, "assistant_id": assistant_id}
+    parameters = {"tenant_id": tenant_id, "assistant_id": assistant_id, "held": held_parameter(held)}
     return await fetch_one(connection, _QUERIES.delete_assistant, parameters) is not None
 
 

@@ -18,12 +18,14 @@ SELECT * FROM made;
 
 -- name: get_assistant
 SELECT * FROM interlock.assistants
-WHERE tenant_id = %(tenant_id)s AND assistant_id = %(assistant_id)s;
+WHERE tenant_id = %(tenant_id)s AND assistant_id = %(assistant_id)s
+  AND (%(held)s::jsonb IS NULL OR metadata @> %(held)s::jsonb);
 
 -- name: lock_assistant
 -- The same, and holds the row, so that versions are numbered one after the other.
 SELECT * FROM interlock.assistants
 WHERE tenant_id = %(tenant_id)s AND assistant_id = %(assistant_id)s
+  AND (%(held)s::jsonb IS NULL OR metadata @> %(held)s::jsonb)
 FOR UPDATE;
 
 -- name: add_version
@@ -52,12 +54,15 @@ SET version = v.version, graph_id = v.graph_id, name = v.name, description = v.d
 FROM interlock.assistant_versions v
 WHERE a.tenant_id = %(tenant_id)s AND a.assistant_id = %(assistant_id)s
   AND v.tenant_id = a.tenant_id AND v.assistant_id = a.assistant_id AND v.version = %(version)s
+  AND (%(held)s::jsonb IS NULL OR a.metadata @> %(held)s::jsonb)
+  AND (%(held)s::jsonb IS NULL OR v.metadata @> %(held)s::jsonb)
 RETURNING a.*;
 
 -- name: delete_assistant
 -- The assistant with all its versions.
 WITH gone AS (
     DELETE FROM interlock.assistants WHERE tenant_id = %(tenant_id)s AND assistant_id = %(assistant_id)s
+      AND (%(held)s::jsonb IS NULL OR metadata @> %(held)s::jsonb)
     RETURNING tenant_id, assistant_id
 ), versions AS (
     DELETE FROM interlock.assistant_versions v USING gone g
@@ -78,6 +83,7 @@ SELECT * FROM interlock.assistants a
 WHERE a.tenant_id = %(tenant_id)s
   AND (%(graph_id)s::text IS NULL OR a.graph_id = %(graph_id)s::text)
   AND (%(metadata)s::jsonb IS NULL OR a.metadata @> %(metadata)s::jsonb)
+  AND (%(held)s::jsonb IS NULL OR a.metadata @> %(held)s::jsonb)
   AND (%(name)s::text IS NULL OR strpos(lower(a.name), lower(%(name)s::text)) > 0)
 
 -- name: count_assistants
@@ -86,6 +92,7 @@ SELECT count(*) AS total FROM interlock.assistants a
 WHERE a.tenant_id = %(tenant_id)s
   AND (%(graph_id)s::text IS NULL OR a.graph_id = %(graph_id)s::text)
   AND (%(metadata)s::jsonb IS NULL OR a.metadata @> %(metadata)s::jsonb)
+  AND (%(held)s::jsonb IS NULL OR a.metadata @> %(held)s::jsonb)
   AND (%(name)s::text IS NULL OR strpos(lower(a.name), lower(%(name)s::text)) > 0);
 
 -- name: order_by_assistant_id

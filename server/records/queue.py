@@ -15,6 +15,7 @@ from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.notify import PRESENCE
 from ...checkpoints.queries import load_queries
 from ..domain import Run, RunStatus, Thread
+from .held import Held, held_parameter
 from .segments import Last, NewEvent, pack, shown
 from .settlement import Settlement
 
@@ -122,10 +123,12 @@ async def run_by_key(
 
 
 async def get_run(
-    connection: Connection, *, tenant_id: str, run_id: UUID, thread_id: UUID | None = None
+    connection: Connection, *, tenant_id: str, run_id: UUID, thread_id: UUID | None = None, held: Held = None
 ) -> Run | None:
     """One run, on the given thread if there is one."""
-    row = await _one(connection, _QUERIES.get_run, tenant_id=tenant_id, thread_id=thread_id, run_id=run_id)
+    row = await _one(
+        connection, _QUERIES.get_run, tenant_id=tenant_id, thread_id=thread_id, run_id=run_id, held=held
+    )
     return Run.from_row(row) if row else None
 
 
@@ -159,18 +162,17 @@ async def inflight_threads(
     connection: Connection, *, tenant_id: str, statuses: Sequence[RunStatus]
 ) -> list[UUID]:
     """Threads of a tenant that have a run in one of `statuses`."""
-    cursor = await connection.execute(
-        _QUERIES.inflight_threads, {"tenant_id": tenant_id, "statuses": list(statuses)}
-    )
+    parameters = {"tenant_id": tenant_id, "statuses": [*statuses]}
+    cursor = await connection.execute(_QUERIES.inflight_threads, parameters)
     return [row["thread_id"] for row in await cursor.fetchall()]
 
 
 async def lock_thread(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, wait: bool = True
+    connection: Connection, *, tenant_id: str, thread_id: UUID, held: Held = None, wait: bool = True
 ) -> Thread | None:
     """Lock a thread; None when it does not exist or, without `wait`, when it is locked."""
     statement = _QUERIES.lock_thread if wait else _QUERIES.try_lock_thread
-    row = await _one(connection, statement, tenant_id=tenant_id, thread_id=thread_id)
+    row = await _one(connection, statement, tenant_id=tenant_id, thread_id=thread_id, held=held)
     return Thread.from_row(row | {"status": row["settled_status"]}) if row else None
 
 
@@ -376,6 +378,7 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 async def _one(connection: Connection, statement: bytes, **parameters: Any) -> dict[str, Any] | None:
+    parameters["held"] = held_parameter(parameters.get("held"))
     return await (await connection.execute(statement, parameters)).fetchone()
 
 

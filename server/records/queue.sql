@@ -9,7 +9,7 @@ RETURNING *
 -- Everything that moves a run locks its thread first, so that no two such steps mix.
 SELECT * FROM interlock.threads
 WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
-FOR NO KEY UPDATE
+    AND (%(held)s::jsonb IS NULL OR metadata @> %(held)s::jsonb) FOR NO KEY UPDATE
 
 -- name: try_lock_thread
 -- The same for the sweep: whoever holds the lock is moving the run already.
@@ -72,9 +72,13 @@ RETURNING
 SELECT * FROM interlock.runs WHERE tenant_id = %(tenant_id)s AND idempotency_key = %(idempotency_key)s
 
 -- name: get_run
-SELECT * FROM interlock.runs
-WHERE tenant_id = %(tenant_id)s AND run_id = %(run_id)s
-    AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
+-- One run, if its thread may be touched. An ended stateless run has no thread; its own metadata tell.
+SELECT * FROM interlock.runs r
+WHERE r.tenant_id = %(tenant_id)s AND r.run_id = %(run_id)s
+    AND (%(thread_id)s::uuid IS NULL OR r.thread_id = %(thread_id)s)
+    AND (%(held)s::jsonb IS NULL OR %(held)s::jsonb <@ coalesce((
+        SELECT t.metadata FROM interlock.threads t WHERE t.tenant_id = r.tenant_id AND t.thread_id = r.thread_id
+    ), r.metadata))
 
 -- name: list_runs
 -- Runs of a thread, newest first.

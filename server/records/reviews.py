@@ -11,6 +11,7 @@ import orjson
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.queries import load_queries
 from ...tools.policy.review import STATUS_AFTER, DecisionType, Review, ReviewRequest
+from .held import Held, held_parameter
 
 _QUERIES = load_queries(__file__)
 
@@ -111,10 +112,16 @@ async def newest(connection: Connection, *, tenant_id: str, thread_id: UUID) -> 
 
 
 async def pending(
-    connection: Connection, *, tenant_id: str, thread_id: UUID | None = None, limit: int = 100
+    connection: Connection,
+    *,
+    tenant_id: str,
+    thread_id: UUID | None = None,
+    limit: int = 100,
+    held: Held = None,
 ) -> list[Review]:
-    """Reviews that wait for a person, oldest first; of one thread or of the whole tenant."""
+    """Reviews that wait for a person, oldest first; of one thread, or of all whose metadata hold this."""
     cursor = await connection.execute(
-        _QUERIES.pending, {"tenant_id": tenant_id, "thread_id": thread_id, "limit": limit}
+        _QUERIES.pending,
+        {"tenant_id": tenant_id, "thread_id": thread_id, "limit": limit, "held": held_parameter(held)},
     )
     return [Review.from_row(row) for row in await cursor.fetchall()]

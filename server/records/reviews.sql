@@ -57,5 +57,9 @@ LIMIT 1;
 SELECT * FROM interlock.reviews
 WHERE tenant_id = %(tenant_id)s AND status = 'pending'
   AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
+  AND (%(held)s::jsonb IS NULL OR (tenant_id, thread_id) IN (
+      SELECT t.tenant_id, t.thread_id FROM interlock.threads t
+      WHERE t.tenant_id = %(tenant_id)s AND t.metadata @> %(held)s::jsonb
+  ))
 ORDER BY created_at, review_id
 LIMIT %(limit)s;

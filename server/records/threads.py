@@ -10,6 +10,7 @@ from uuid import UUID
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.queries import load_queries
 from ..domain import Thread, ThreadStatus
+from .held import Held, held_parameter
 from .paging import Page, fetch_one
 
 _QUERIES = load_queries(__file__)
@@ -34,6 +35,8 @@ class ThreadFilter:
     values: Mapping[str, Any] | None = None
     """Contained in the thread's values."""
     status: ThreadStatus | None = None
+    held: Held = None
+    """What the metadata must hold besides, for whoever asks."""
 
     def parameters(self, tenant_id: str) -> dict[str, Any]:
         """Parameters of the statements that filter."""
@@ -43,6 +46,7 @@ class ThreadFilter:
             "metadata": jsonb(self.metadata) if self.metadata else None,
             "values": jsonb(self.values) if self.values else None,
             "status": self.status,
+            "held": held_parameter(self.held),
         }
 
 
@@ -71,20 +75,26 @@ async def insert(
     return Thread.from_row(row) if row else None
 
 
-async def get(connection: Connection, *, tenant_id: str, thread_id: UUID) -> Thread | None:
+async def get(connection: Connection, *, tenant_id: str, thread_id: UUID, held: Held = None) -> Thread | None:
     """Read a thread; None when there is none."""
-    row = await fetch_one(connection, _QUERIES.get_thread, {"tenant_id": tenant_id, "thread_id": thread_id})
+    parameters = {"tenant_id": tenant_id, "thread_id": thread_id, "held": held_parameter(held)}
+    row = await fetch_one(connection, _QUERIES.get_thread, parameters)
     return Thread.from_row(row) if row else None
 
 
 async def merge_metadata(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
+    connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any], held: Held = None
 ) -> Thread | None:
     """Merge into a thread's metadata, one level deep; None when there is no such thread."""
     row = await fetch_one(
         connection,
         _QUERIES.merge_metadata,
-        {"tenant_id": tenant_id, "thread_id": thread_id, "metadata": jsonb(metadata)},
+        {
+            "tenant_id": tenant_id,
+            "thread_id": thread_id,
+            "metadata": jsonb(metadata),
+            "held": held_parameter(held),
+        },
     )
     return Thread.from_row(row) if row else None
 
@@ -97,13 +107,23 @@ async def take_fence(connection: Connection, *, tenant_id: str, thread_id: UUID)
 
 
 async def copy(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, new_thread_id: UUID
+    connection: Connection,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    new_thread_id: UUID,
+    metadata: Mapping[str, Any],
 ) -> Thread | None:
-    """Copy the row of a thread, not its checkpoints; None when there is no such thread."""
+    """Copy the row of a thread, not its checkpoints, with these metadata over its own; None without one."""
     row = await fetch_one(
         connection,
         _QUERIES.copy_thread_row,
-        {"tenant_id": tenant_id, "thread_id": thread_id, "new_thread_id": new_thread_id},
+        {
+            "tenant_id": tenant_id,
+            "thread_id": thread_id,
+            "new_thread_id": new_thread_id,
+            "metadata": jsonb(metadata),
+        },
     )
     return Thread.from_row(row) if row else None
 

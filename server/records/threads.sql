@@ -12,7 +12,8 @@ SELECT t.*, CASE WHEN EXISTS (
     WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.status IN ('pending', 'running')
 ) THEN 'busy' ELSE t.settled_status END AS status
 FROM interlock.threads t
-WHERE t.tenant_id = %(tenant_id)s AND t.thread_id = %(thread_id)s;
+WHERE t.tenant_id = %(tenant_id)s AND t.thread_id = %(thread_id)s
+  AND (%(held)s::jsonb IS NULL OR t.metadata @> %(held)s::jsonb);
 
 -- name: merge_metadata
 -- Shallow merge: nested objects are replaced, a null is stored as null.
@@ -20,6 +21,7 @@ WITH patched AS (
     UPDATE interlock.threads
     SET metadata = metadata || %(metadata)s, updated_at = now()
     WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+      AND (%(held)s::jsonb IS NULL OR metadata @> %(held)s::jsonb)
     RETURNING *
 )
 SELECT t.*, CASE WHEN EXISTS (
@@ -39,7 +41,7 @@ RETURNING fence;
 -- there is an act of whoever gives it.
 INSERT INTO interlock.threads
     (tenant_id, thread_id, metadata, config, settled_status, values, interrupts, error, exact)
-SELECT tenant_id, %(new_thread_id)s, metadata, config, settled_status, values, interrupts, error, exact
+SELECT tenant_id, %(new_thread_id)s, metadata || %(metadata)s, config, settled_status, values, interrupts, error, exact
 FROM interlock.threads
 WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
 RETURNING *, settled_status AS status;
@@ -78,6 +80,7 @@ FROM interlock.threads t
 WHERE t.tenant_id = %(tenant_id)s
   AND (%(ids)s::uuid[] IS NULL OR t.thread_id = ANY (%(ids)s::uuid[]))
   AND (%(metadata)s::jsonb IS NULL OR t.metadata @> %(metadata)s::jsonb)
+  AND (%(held)s::jsonb IS NULL OR t.metadata @> %(held)s::jsonb)
   AND (%(values)s::jsonb IS NULL OR t.values @> %(values)s::jsonb)
   AND (%(status)s::text IS NULL OR %(status)s::text = CASE WHEN EXISTS (
         SELECT FROM interlock.runs r
@@ -91,6 +94,7 @@ FROM interlock.threads t
 WHERE t.tenant_id = %(tenant_id)s
   AND (%(ids)s::uuid[] IS NULL OR t.thread_id = ANY (%(ids)s::uuid[]))
   AND (%(metadata)s::jsonb IS NULL OR t.metadata @> %(metadata)s::jsonb)
+  AND (%(held)s::jsonb IS NULL OR t.metadata @> %(held)s::jsonb)
   AND (%(values)s::jsonb IS NULL OR t.values @> %(values)s::jsonb)
   AND (%(status)s::text IS NULL OR %(status)s::text = CASE WHEN EXISTS (
         SELECT FROM interlock.runs r

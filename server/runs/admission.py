@@ -23,10 +23,12 @@ from ..encoding import encode
 from ..errors import Conflicting, Invalid, NotFound
 from ..protocol.run_events import created_data
 from ..records import queue, threads
+from ..records.held import Held, stamped
 from ..records.segments import NewEvent
 from . import cancel, refusals
 from .continuing import acting_principal, require_budget, require_waiting
 from .naming import NO_THREAD, assistant_of
+from .permitting import Permit, permit
 from .priority import ThreadPriority, decided_for, run_metadata
 from .reviews import ResumePlan, answer
 from .webhooks import require_target
@@ -49,6 +51,7 @@ class RunRequest:
     """A UUID, or the name of a graph for its default assistant."""
     thread_id: UUID | None = None
     """None: a stateless run, on a thread made for it."""
+    run_id: UUID = field(default_factory=uuid7)
     if_not_exists: Literal["reject", "create"] = "reject"
     input: Any = None
     command: Mapping[str, Any] | None = None
@@ -129,17 +132,17 @@ class RunRequest:
         return {key: named[key] for key in _PLACE if named.get(key) is not None}
 
 
-async def admit(resources: Resources, principal: Principal, request: RunRequest) -> Run:
-    """Queue one run.
+async def admit(resources: Resources, principal: Principal, request: RunRequest, *, held: Held = None) -> Run:
+    """Queue one run, if the project's handlers let it in; `held` is what its thread must hold besides.
 
     Raises:
         ServerError: refused; nothing was stored.
     """
-    return (await admit_batch(resources, principal, [request]))[0]
+    return (await admit_batch(resources, principal, [request], held=held))[0]
 
 
 async def admit_batch(
-    resources: Resources, principal: Principal, requests: Sequence[RunRequest]
+    resources: Resources, principal: Principal, requests: Sequence[RunRequest], *, held: Held = None
 ) -> list[Run]:
     """Queue several runs, all or none.
 
@@ -150,23 +153,24 @@ async def admit_batch(
     for request in requests:
         refusals.require_sense(request)
         require_target(resources, request.webhook)
-    decided = [await decided_for(resources, principal, request) for request in requests]
-    runs = await _admit_all(resources, principal, list(zip(requests, decided, strict=True)))
+    permits = [await permit(resources, principal, request, held=held) for request in requests]
+    decided = [await decided_for(resources, principal, permit) for permit in permits]
+    runs = await _admit_all(resources, principal, list(zip(permits, decided, strict=True)))
     for run in runs:
         resources.event_log.woken(run.tenant_id, run.thread_id)
     return runs
 
 
 async def _admit_all(
-    resources: Resources,
-    principal: Principal,
-    requests: Sequence[tuple[RunRequest, ThreadPriority | None]],
+    resources: Resources, principal: Principal, permits: Sequence[tuple[Permit, ThreadPriority | None]]
 ) -> list[Run]:
     for _ in range(_TRIES):
         try:
             async with resources.database.transaction() as connection:
-                admission = _Admission(resources, principal, connection)
-                return [await admission.admit(request, decided) for request, decided in requests]
+                return [
+                    await _Admission(resources, principal, connection, permit).admit(permit.request, decided)
+                    for permit, decided in permits
+                ]
         except Conflict as conflict:
             # The same key came in twice at once. The other one has committed, so the next try reads it.
             if conflict.constraint != "runs_idempotency_idx":
@@ -176,17 +180,20 @@ async def _admit_all(
 
 @dataclass(slots=True)
 class _Admission:
-    """One transaction that admits runs of one principal."""
+    """The part of a transaction that admits one run."""
 
     resources: Resources
     principal: Principal
     connection: Connection
+    permit: Permit
 
     async def admit(self, request: RunRequest, decided: ThreadPriority | None) -> Run:
         request_hash = None if request.idempotency_key is None else _hash(request)
         if request_hash is not None and (earlier := await self._earlier(request, request_hash)):
             return earlier
-        assistant = await assistant_of(self.resources, self.principal, self.connection, request.assistant_id)
+        assistant = await assistant_of(
+            self.resources, self.principal, self.connection, request.assistant_id, held=self.permit.assistant
+        )
         thread = await self._thread(request)
         if request_hash is not None and request.thread_id is not None:
             # Its twin may have held the lock of the thread until now.
@@ -210,15 +217,19 @@ class _Admission:
         return await queue.insert_run(self.connection, replace(new, request_hash=request_hash))
 
     async def _earlier(self, request: RunRequest, request_hash: bytes) -> Run | None:
-        key = request.idempotency_key
+        key = self._key(request)
         assert key is not None
         found = await queue.run_by_key(self.connection, tenant_id=self.principal.tenant, idempotency_key=key)
         if found is None:
             return None
         run, earlier_hash = found
         if earlier_hash != request_hash:
-            raise Invalid(f"Idempotency-Key {key!r} was used before with another request")
+            raise Invalid(f"Idempotency-Key {request.idempotency_key!r} was used before with another request")
         return run
+
+    def _key(self, request: RunRequest) -> str | None:
+        """The key as it is stored: those of different callers do not meet."""
+        return request.idempotency_key and f"{self.principal.subject}\n{request.idempotency_key}"
 
     async def _thread(self, request: RunRequest) -> Thread:
         """Lock the thread of the run, or make it."""
@@ -228,9 +239,10 @@ class _Admission:
         }
         thread = None
         if request.thread_id is None or request.if_not_exists == "create":
-            thread = await queue.create_thread(self.connection, **identity, metadata=request.metadata)
+            metadata = stamped(request.metadata, self.permit.made)
+            thread = await queue.create_thread(self.connection, **identity, metadata=metadata)
         if thread is None:
-            thread = await queue.lock_thread(self.connection, **identity)
+            thread = await queue.lock_thread(self.connection, **identity, held=self.permit.thread)
         if thread is None:
             raise NotFound(NO_THREAD)
         return thread
@@ -269,7 +281,8 @@ class _Admission:
             resume=request.command["resume"],
             principal=self.principal,
             # Without keys everybody is the same principal.
-            four_eyes=settings.tools.four_eyes and bool(settings.auth.api_keys),
+            four_eyes=settings.tools.four_eyes
+            and (bool(settings.auth.api_keys) or self.resources.catalog.auth is not None),
         )
 
     def _new_run(
@@ -280,8 +293,8 @@ class _Admission:
         plan: ResumePlan | None,
         actor: Principal,
     ) -> queue.NewRun:
-        run_id = uuid7()
-        metadata = run_metadata(request, assistant)
+        run_id = request.run_id
+        metadata = stamped(run_metadata(request, assistant), self.permit.made)
         if actor != self.principal:
             metadata["resumed_by"] = self.principal.subject
         kwargs = _kwargs(request, assistant, metadata)
@@ -305,7 +318,7 @@ class _Admission:
             thread_priority=None,
             thread_group=None,
             temporary=request.temporary,
-            idempotency_key=request.idempotency_key,
+            idempotency_key=self._key(request),
             request_hash=None,
             budget=budget.to_row(),
             after_seconds=request.after_seconds,
@@ -363,6 +376,7 @@ def _kwargs(request: RunRequest, assistant: Assistant, metadata: Mapping[str, An
 
 
 def _hash(request: RunRequest) -> bytes:
-    fields = {name: getattr(request, name) for name in RunRequest.__dataclass_fields__ if name != "headers"}
+    names = RunRequest.__dataclass_fields__.keys() - {"headers", "run_id"}
+    fields = {name: getattr(request, name) for name in names}
     canonical = orjson.dumps(orjson.loads(encode(fields)), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical).digest()

@@ -16,6 +16,7 @@ from ...tools.policy.budget import Budget, BudgetInvalid
 from ..domain import Assistant
 from ..errors import BadRequest, Conflicting, Invalid, NotFound
 from ..records import assistants, threads
+from ..records.held import Held
 from ..resources import Resources
 from .catalog import Catalog
 from .threads import delete_in
@@ -62,9 +63,10 @@ async def create(
     tenant_id: str,
     assistant_id: UUID,
     content: assistants.Content,
+    held: Held = None,
     keep_existing: bool,
 ) -> Assistant:
-    """Make an assistant; with `keep_existing` one that has the id already is returned as it is.
+    """Make an assistant; with `keep_existing` one that has the id already, and holds this, is returned.
 
     Raises:
         NotFound: no such graph.
@@ -80,14 +82,19 @@ async def create(
             connection, tenant_id=tenant_id, assistant_id=assistant_id, content=content
         )
         if made is None and keep_existing:
-            made = await assistants.get(connection, tenant_id=tenant_id, assistant_id=assistant_id)
+            made = await assistants.get(connection, tenant_id=tenant_id, assistant_id=assistant_id, held=held)
     if made is None:
         raise Conflicting(f"Assistant {assistant_id} already exists")
     return made
 
 
 async def change(
-    resources: Resources, *, tenant_id: str, assistant_id: UUID, changes: Mapping[str, Any]
+    resources: Resources,
+    *,
+    tenant_id: str,
+    assistant_id: UUID,
+    changes: Mapping[str, Any],
+    held: Held = None,
 ) -> Assistant:
     """Store the next version of an assistant; fields that are not named carry over.
 
@@ -103,7 +110,9 @@ async def change(
         _require_usable(changes.get("config", {}), changes.get("context", {}))
         changes |= mirrored(changes.get("config", {}), changes.get("context", {}))
     async with resources.database.transaction() as connection:
-        present = await assistants.get(connection, tenant_id=tenant_id, assistant_id=assistant_id, lock=True)
+        present = await assistants.get(
+            connection, tenant_id=tenant_id, assistant_id=assistant_id, held=held, lock=True
+        )
         if present is None:
             raise NotFound
         content = assistants.Content.of(present).changed(changes)
@@ -112,7 +121,9 @@ async def change(
         )
 
 
-async def restore(resources: Resources, *, tenant_id: str, assistant_id: UUID, version: int) -> Assistant:
+async def restore(
+    resources: Resources, *, tenant_id: str, assistant_id: UUID, version: int, held: Held = None
+) -> Assistant:
     """Return to an older version; the next change still gets a new number.
 
     Raises:
@@ -120,7 +131,7 @@ async def restore(resources: Resources, *, tenant_id: str, assistant_id: UUID, v
     """
     async with resources.database.transaction() as connection:
         restored = await assistants.restore_version(
-            connection, tenant_id=tenant_id, assistant_id=assistant_id, version=version
+            connection, tenant_id=tenant_id, assistant_id=assistant_id, version=version, held=held
         )
     if restored is None:
         raise NotFound(f"Version {version} not found for assistant {assistant_id}")
@@ -165,14 +176,14 @@ def mirrored(config: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str,
     return {"config": dict(config), "context": dict(configurable)}
 
 
-async def get(resources: Resources, *, tenant_id: str, assistant_id: UUID) -> Assistant:
+async def get(resources: Resources, *, tenant_id: str, assistant_id: UUID, held: Held = None) -> Assistant:
     """Read an assistant.
 
     Raises:
         NotFound: no such assistant.
     """
     async with resources.database.connection() as connection:
-        found = await assistants.get(connection, tenant_id=tenant_id, assistant_id=assistant_id)
+        found = await assistants.get(connection, tenant_id=tenant_id, assistant_id=assistant_id, held=held)
     if found is None:
         raise NotFound
     return found
@@ -186,13 +197,14 @@ async def versions(
     metadata: Mapping[str, Any] | None,
     limit: int,
     offset: int,
+    held: Held = None,
 ) -> list[Assistant]:
     """Versions of an assistant, newest first.
 
     Raises:
         NotFound: no such assistant.
     """
-    await get(resources, tenant_id=tenant_id, assistant_id=assistant_id)
+    await get(resources, tenant_id=tenant_id, assistant_id=assistant_id, held=held)
     async with resources.database.connection() as connection:
         return await assistants.versions(
             connection,
@@ -204,17 +216,25 @@ async def versions(
         )
 
 
-async def delete(resources: Resources, *, tenant_id: str, assistant_id: UUID, with_threads: bool) -> None:
-    """Delete an assistant with its versions and, if asked, the threads that last ran it.
+async def delete(
+    resources: Resources,
+    *,
+    tenant_id: str,
+    assistant_id: UUID,
+    with_threads: bool,
+    held: Held = None,
+    threads_held: Held = None,
+) -> None:
+    """Delete an assistant with its versions and, if asked, the threads that last ran it and hold this.
 
     Raises:
         NotFound: no such assistant.
     """
     async with resources.database.transaction() as connection:
-        if not await assistants.delete(connection, tenant_id=tenant_id, assistant_id=assistant_id):
+        if not await assistants.delete(connection, tenant_id=tenant_id, assistant_id=assistant_id, held=held):
             raise NotFound
         if with_threads:
             for thread_id in await threads.of_assistant(
                 connection, tenant_id=tenant_id, assistant_id=assistant_id
             ):
-                await delete_in(connection, tenant_id=tenant_id, thread_id=thread_id)
+                await delete_in(connection, tenant_id=tenant_id, thread_id=thread_id, held=threads_held)

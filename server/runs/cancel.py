@@ -18,6 +18,7 @@ from ..domain import INFLIGHT, CancelAction, Run, RunStatus, Thread
 from ..errors import NotFound
 from ..protocol.thread_entries import SHOWS_OF_ROLLED_BACK
 from ..records import event_log, queue
+from ..records.held import Held
 from . import outbox, state
 from .lifecycle import ended_event, tell_end_in
 from .settling import left_by_run, rest
@@ -38,13 +39,14 @@ async def cancel(
     run_id: UUID,
     action: CancelAction = "interrupt",
     reason: str | None = None,
+    held: Held = None,
 ) -> None:
     """Stop a run that waits or runs. When this returns, it has ended and its thread is free.
 
     Raises:
         NotFound: no such run, or it has ended.
     """
-    stopped = await _stop(resources, principal, thread_id, [run_id], action=action, reason=reason)
+    stopped = await _stop(resources, principal, thread_id, [run_id], action=action, reason=reason, held=held)
     if not stopped:
         raise NotFound("Run not found")
 
@@ -57,22 +59,25 @@ async def cancel_many(
     thread_id: UUID | None = None,
     run_ids: Sequence[UUID] | None = None,
     status: Literal["pending", "running", "all"] | None = None,
+    held: Held = None,
 ) -> int:
     """Stop the named runs of a thread, or all runs of the tenant that have a status; returns how many."""
     if thread_id is not None:
-        return await _stop(resources, principal, thread_id, run_ids, action=action)
+        return await _stop(resources, principal, thread_id, run_ids, action=action, held=held)
     statuses: list[RunStatus] = sorted(INFLIGHT) if status in (None, "all") else [status]
     async with resources.database.connection() as connection:
         threads = await queue.inflight_threads(connection, tenant_id=principal.tenant, statuses=statuses)
     return sum(
         [
-            await _stop(resources, principal, found, None, action=action, statuses=statuses)
+            await _stop(resources, principal, found, None, action=action, statuses=statuses, held=held)
             for found in threads
         ]
     )
 
 
-async def delete(resources: Resources, principal: Principal, *, thread_id: UUID, run_id: UUID) -> None:
+async def delete(
+    resources: Resources, principal: Principal, *, thread_id: UUID, run_id: UUID, held: Held = None
+) -> None:
     """Remove a run and its events, stopping it first; what it has written to the state stays.
 
     Raises:
@@ -80,8 +85,8 @@ async def delete(resources: Resources, principal: Principal, *, thread_id: UUID,
     """
     identity: dict[str, Any] = {"tenant_id": principal.tenant, "thread_id": thread_id}
     async with resources.database.transaction() as connection:
-        thread = await queue.lock_thread(connection, **identity)
-        run = await queue.get_run(connection, **identity, run_id=run_id)
+        thread = await queue.lock_thread(connection, **identity, held=held)
+        run = await queue.get_run(connection, **identity, run_id=run_id, held=held)
         if run is None:
             raise NotFound("Run not found")
         if thread is not None:
@@ -126,10 +131,11 @@ async def _stop(
     action: CancelAction,
     reason: str | None = None,
     statuses: Sequence[RunStatus] = tuple(INFLIGHT),
+    held: Held = None,
 ) -> int:
     identity: dict[str, Any] = {"tenant_id": principal.tenant, "thread_id": thread_id}
     async with resources.database.transaction() as connection:
-        thread = await queue.lock_thread(connection, **identity)
+        thread = await queue.lock_thread(connection, **identity, held=held)
         if thread is None:
             return 0
         inflight = await queue.inflight_runs(connection, **identity)

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -29,6 +30,7 @@ from .factory import GraphForm, NotAGraph, Opening, graph_form
 from .hooks import Hooks, checked_app, checked_priority, load_hook
 from .modules import ModuleNames, add_import_paths, foreign_environment
 from .project import GraphSource, Project
+from .project_auth import ProjectAuth, checked_auth
 from .user import RunUser
 
 log = structlog.get_logger(__name__)
@@ -84,6 +86,11 @@ class Catalog:
         self.index = index
         """How their store searches by meaning, if it does."""
         self.graph_ids: tuple[str, ...] = tuple(forms)
+
+    @property
+    def auth(self) -> ProjectAuth | None:
+        """The project's own `Auth` object; None when it has none."""
+        return self.hooks.auth
 
     def indexed(self, index: StoreIndex | None) -> Catalog:
         """The same graphs with an index of their store."""
@@ -178,7 +185,11 @@ def load_catalog(project: Project, *, on_failure: str = "refuse") -> Catalog:
 
 def _load_hooks(project: Project, names: ModuleNames) -> Hooks:
     """Import what the project hooks into the server; it would not be the same server without."""
-    checks = {"http.app": checked_app, "priority.path": checked_priority}
+    checks = {
+        "auth.path": partial(checked_auth, project.auth),
+        "http.app": checked_app,
+        "priority.path": checked_priority,
+    }
     values: dict[str, Any] = {}
     for key, check in checks.items():
         try:
@@ -186,7 +197,7 @@ def _load_hooks(project: Project, names: ModuleNames) -> Hooks:
         except (Exception, SystemExit) as error:
             cause = describe(error, project.directory)
             raise CatalogError(f"`{key}` ({project.hooks[key]}): {cause}") from error
-    return Hooks(app=values["http.app"], priority=values["priority.path"])
+    return Hooks(app=values["http.app"], auth=values["auth.path"], priority=values["priority.path"])
 
 
 def _add_environment(project: Project) -> None:
@@ -236,17 +247,19 @@ def describe(error: BaseException, directory: Path | None = None) -> str:
 
 
 def _told(config: RunnableConfig, access: AccessContext, user: BaseUser | None) -> RunnableConfig:
-    """The config with what factories and nodes expect in `configurable`; nothing there is replaced."""
+    """The config with what factories and nodes expect in `configurable`; only who asks is replaced there."""
     told: dict[str, Any] = {EXECUTION_KEY: access == "threads.create_run"}
+    who: dict[str, Any] = {}
     if user is not None:
-        told |= {
+        who = {
             "langgraph_auth_user": user,
             "langgraph_auth_user_id": user.identity,
             "langgraph_auth_permissions": list(user.permissions),
         }
-    return {**config, "configurable": {**told, **config.get("configurable", {})}}
+    return {**config, "configurable": {**told, **config.get("configurable", {}), **who}}
 
 
 def user_of(principal: Principal) -> BaseUser | None:
     """Who a graph is told it works for; None when the server asks for no credentials."""
-    return None if principal.subject == "anonymous" else cast("BaseUser", RunUser(principal))
+    unasked = principal.subject == "anonymous" and not principal.attributes
+    return None if unasked else cast("BaseUser", RunUser(principal))

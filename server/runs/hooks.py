@@ -10,6 +10,7 @@ from langgraph_sdk import Priority
 
 from .modules import ModuleNames
 from .project import Project
+from .project_auth import ProjectAuth
 
 
 class NotAHook(TypeError):
@@ -24,6 +25,8 @@ class Hooks:
     """`http.app`: a Starlette or FastAPI application."""
     priority: Priority | None = None
     """`priority.path`: decides when the runs of a thread are served."""
+    auth: ProjectAuth | None = None
+    """`auth.path`: who calls, and which rows each one touches."""
 
 
 def load_hook(project: Project, names: ModuleNames, key: str) -> Any:

@@ -19,6 +19,7 @@ from pydantic.errors import PydanticUserError
 from ...tools.policy.permissions import Principal
 from ..domain import default_assistant_id
 from ..errors import Invalid
+from ..records.held import Held
 from . import assistants
 
 if TYPE_CHECKING:
@@ -32,7 +33,12 @@ SCHEMAS = ("input_schema", "output_schema", "state_schema", "config_schema", "co
 
 
 async def draw(
-    resources: Resources, principal: Principal, assistant_or_graph: str, *, xray: bool | int
+    resources: Resources,
+    principal: Principal,
+    assistant_or_graph: str,
+    *,
+    xray: bool | int,
+    held: Held = None,
 ) -> JsonObject:
     """Nodes and edges of an assistant's graph, those of sub-graphs inside to the depth `xray`.
 
@@ -40,7 +46,7 @@ async def draw(
         NotFound: no such assistant.
         Invalid: it is neither a UUID nor a graph.
     """
-    async with _opened(resources, principal, assistant_or_graph) as (graph, _, config):
+    async with _opened(resources, principal, assistant_or_graph, held) as (graph, _, config):
         drawing = (await graph.aget_graph(config, xray=xray)).to_json()
     for node in drawing["nodes"]:
         # The import path of a node's class is nobody's business.
@@ -49,14 +55,16 @@ async def draw(
     return drawing
 
 
-async def schemas(resources: Resources, principal: Principal, assistant_or_graph: str) -> JsonObject:
+async def schemas(
+    resources: Resources, principal: Principal, assistant_or_graph: str, *, held: Held = None
+) -> JsonObject:
     """JSON Schemas of an assistant's graph; null where a type has none.
 
     Raises:
         NotFound: no such assistant.
         Invalid: it is neither a UUID nor a graph.
     """
-    async with _opened(resources, principal, assistant_or_graph) as (graph, graph_id, _):
+    async with _opened(resources, principal, assistant_or_graph, held) as (graph, graph_id, _):
         return {"graph_id": graph_id, **_schemas(graph)}
 
 
@@ -67,6 +75,7 @@ async def subgraphs(
     *,
     namespace: str | None,
     recurse: bool,
+    held: Held = None,
 ) -> JsonObject:
     """Schemas of the sub-graphs by namespace; only the named one, if one is named.
 
@@ -74,19 +83,20 @@ async def subgraphs(
         NotFound: no such assistant.
         Invalid: it is neither a UUID nor a graph.
     """
-    async with _opened(resources, principal, assistant_or_graph) as (graph, _, _):
+    async with _opened(resources, principal, assistant_or_graph, held) as (graph, _, _):
         found = graph.aget_subgraphs(namespace=namespace, recurse=recurse)
         return {name: _schemas(subgraph) async for name, subgraph in found}
 
 
 @asynccontextmanager
 async def _opened(
-    resources: Resources, principal: Principal, assistant_or_graph: str
+    resources: Resources, principal: Principal, assistant_or_graph: str, held: Held
 ) -> AsyncIterator[tuple[Pregel, str, RunnableConfig]]:
     assistant = await assistants.get(
         resources,
         tenant_id=principal.tenant,
-        assistant_id=_assistant_id(resources, assistant_or_graph),
+        assistant_id=assistant_id_of(resources, assistant_or_graph),
+        held=held,
     )
     config: RunnableConfig = {"configurable": assistant.config.get("configurable") or {}}
     store = resources.store(principal.tenant)
@@ -96,7 +106,12 @@ async def _opened(
         yield graph, assistant.graph_id, config
 
 
-def _assistant_id(resources: Resources, assistant_or_graph: str) -> UUID:
+def assistant_id_of(resources: Resources, assistant_or_graph: str) -> UUID:
+    """The id of an assistant that is named by it, or by the graph whose default assistant it is.
+
+    Raises:
+        Invalid: it is neither.
+    """
     if assistant_or_graph in resources.catalog.graph_ids:
         return default_assistant_id(assistant_or_graph)
     try:

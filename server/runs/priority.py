@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..resources import Resources
     from .admission import RunRequest
+    from .permitting import Permit
 
 log = structlog.get_logger(__name__)
 
@@ -71,15 +72,13 @@ async def decide(hook: Any, asked: Asked) -> ThreadPriority | None:
         return None
 
 
-async def decided_for(
-    resources: Resources, principal: Principal, request: RunRequest
-) -> ThreadPriority | None:
+async def decided_for(resources: Resources, principal: Principal, permit: Permit) -> ThreadPriority | None:
     """What the hook says of the thread of a run that has no settings yet; asked while nothing is locked.
 
     Raises:
         ServerError: there is no such thread or assistant.
     """
-    hook = resources.catalog.hooks.priority
+    hook, request = resources.catalog.hooks.priority, permit.request
     if hook is None:
         return None
     thread = None
@@ -88,10 +87,12 @@ async def decided_for(
             key: threads.ThreadKey = {"tenant_id": principal.tenant, "thread_id": request.thread_id}
             if await threads.has_priority(connection, **key):
                 return None
-            thread = await threads.get(connection, **key)
+            thread = await threads.get(connection, **key, held=permit.thread)
             if thread is None and request.if_not_exists == "reject":
                 raise NotFound(NO_THREAD)
-        assistant = await assistant_of(resources, principal, connection, request.assistant_id)
+        assistant = await assistant_of(
+            resources, principal, connection, request.assistant_id, held=permit.assistant
+        )
     return await decide(
         hook,
         Asked(

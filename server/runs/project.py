@@ -12,6 +12,8 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from .auth_config import AuthConfig, auth_config
+
 FILE_NAME = "langgraph.json"
 
 BUILD_TIME_KEYS = frozenset(
@@ -34,7 +36,6 @@ BUILD_TIME_KEYS = frozenset(
 """Keys that say how to build an image; they mean nothing to a server that runs."""
 
 UNSUPPORTED_KEYS: Mapping[str, str] = {
-    "auth.path": "name the callers in `[[auth.api_keys]]` of interlock.toml",
     "checkpointer.path": "checkpoints always go to our own Postgres",
     "checkpointer.serde": "checkpoints hold LangGraph's and LangChain's own types and those of your state",
     "checkpointer.ttl": "threads are kept until they are deleted",
@@ -43,7 +44,7 @@ UNSUPPORTED_KEYS: Mapping[str, str] = {
 }
 """Documented keys that this release does not honour, and what happens instead."""
 
-SECURITY_KEYS = frozenset({"auth.path", "encryption"})
+SECURITY_KEYS = frozenset({"encryption"})
 """To start without these would open what the project means to close, so no setting permits it."""
 
 _SECTIONS: Mapping[str, frozenset[str]] = {
@@ -90,7 +91,7 @@ _OUR_HTTP_KEYS = frozenset(
         "mount_prefix",
     }
 )
-_HOOKS = ("http.app", "priority.path")
+_HOOKS = ("auth.path", "http.app", "priority.path")
 """Keys that name an object of the project's code, `./file.py:name`."""
 
 CONFIG_VARIABLE = "LANGGRAPH_CONFIG"
@@ -152,6 +153,8 @@ class Project:
     """Those of its keys that are settings of ours, by our names."""
     hooks: Mapping[str, str] = field(default_factory=dict)
     """Where the objects are that keys other than `graphs` name, by key."""
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    """Its `auth`."""
     unsupported: tuple[str, ...] = ()
     """Documented keys in use that we do not honour."""
     warnings: tuple[str, ...] = ()
@@ -189,6 +192,7 @@ def load_project(path: Path, environ: Mapping[str, str]) -> Project:
     environment = _environment(config.get("env", {}), path.parent, problems, warnings)
     hooks = _hooks(config, problems)
     graphs = _configured(graphs, {**environment, **environ}.get(CONFIG_VARIABLE, ""), problems)
+    auth = auth_config(config.get("auth"), [] if problems else problems)
     if problems:
         raise ProjectError("\n".join(f"{path.name}: {problem}" for problem in problems))
     return Project(
@@ -198,6 +202,7 @@ def load_project(path: Path, environ: Mapping[str, str]) -> Project:
         environment=environment,
         settings=_settings(config),
         hooks=hooks,
+        auth=auth,
         unsupported=tuple(key for key in UNSUPPORTED_KEYS if _value(config, key)),
         warnings=tuple(warnings),
     )

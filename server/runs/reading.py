@@ -9,31 +9,36 @@ from uuid import UUID
 from ..domain import Run, RunStatus
 from ..errors import NotFound
 from ..records import queue, threads
+from ..records.held import Held
 
 if TYPE_CHECKING:
     from ..resources import Resources
 
 
-async def run(resources: Resources, *, tenant_id: str, thread_id: UUID, run_id: UUID) -> Run:
+async def run(
+    resources: Resources, *, tenant_id: str, thread_id: UUID, run_id: UUID, held: Held = None
+) -> Run:
     """One run of a thread.
 
     Raises:
         NotFound: no such run.
     """
-    found = await finder(resources, tenant_id=tenant_id, thread_id=thread_id)(run_id)
+    found = await finder(resources, tenant_id=tenant_id, thread_id=thread_id, held=held)(run_id)
     if found is None:
         raise NotFound
     return found
 
 
 def finder(
-    resources: Resources, *, tenant_id: str, thread_id: UUID
+    resources: Resources, *, tenant_id: str, thread_id: UUID, held: Held = None
 ) -> Callable[[UUID], Awaitable[Run | None]]:
     """The function that finds a run of a thread by its id."""
 
     async def find(run_id: UUID) -> Run | None:
         async with resources.database.connection() as connection:
-            return await queue.get_run(connection, tenant_id=tenant_id, thread_id=thread_id, run_id=run_id)
+            return await queue.get_run(
+                connection, tenant_id=tenant_id, thread_id=thread_id, run_id=run_id, held=held
+            )
 
     return find
 
@@ -46,6 +51,7 @@ async def runs_of_thread(
     status: RunStatus | None,
     limit: int,
     offset: int,
+    held: Held = None,
 ) -> list[Run]:
     """Runs of a thread, newest first.
 
@@ -53,7 +59,7 @@ async def runs_of_thread(
         NotFound: no such thread.
     """
     async with resources.database.connection() as connection:
-        if await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id) is None:
+        if await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id, held=held) is None:
             raise NotFound(f"Thread with ID {thread_id} not found")
         return await queue.list_runs(
             connection,

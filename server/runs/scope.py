@@ -1,13 +1,26 @@
-"""What a principal may do through the API. Which rows it may see is the tenant in every statement."""
+"""What a principal may do through the API, and which rows of its tenant it may touch.
+
+A new operation asks twice, both in its route: `may("threads", "read")` in the annotation of its caller
+holds the roles against a rule, and `answer = await caller.ask("threads", "read", thread_id=thread_id)`
+asks the project's own handlers, if it has any. `answer.held` then goes down into the statement (as
+`held`), so that a row that does not match is as missing as one that does not exist; `answer.value` and
+`answer.metadata` are what the handlers made of the values, and `answer.stamped` are the metadata of a
+row to be made, with its owner. Runs that are not admitted by a route are asked about in `admission`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...tools.policy.permissions import Principal
 from ..errors import Forbidden
+from ..records.held import Held, stamped
+from .project_auth import SERVER_ROLE, STUDIO_ROLE
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 Resource = Literal["assistants", "threads", "store", "reviews"]
 Action = Literal["create", "read", "update", "delete", "search", "create_run"]
@@ -28,6 +41,9 @@ _READS = frozenset({"read", "search"})
 
 ROLES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "admin": {"*": frozenset({"*"})},
+    "member": {"*": frozenset({"*"})},
+    SERVER_ROLE: {"*": frozenset({"*"})},
+    STUDIO_ROLE: {"*": frozenset({"*"})},
     "user": {
         "assistants": frozenset({"*"}),
         "threads": frozenset({"*"}),
@@ -37,7 +53,11 @@ ROLES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "reviewer": {"assistants": _READS, "threads": _READS | {"create_run"}, "reviews": frozenset({"*"})},
     "viewer": {"assistants": _READS, "threads": _READS, "store": _READS, "reviews": _READS},
 }
-"""Role → resource → actions; `*` stands for all. A role that is not here grants nothing."""
+"""Role → resource → actions; `*` stands for all. A role that is not here grants nothing.
+
+A member is whoever the project's `Auth` object lets in: its handlers limit the API. Unlike an admin it has
+no right to tools that it was not given.
+"""
 
 
 def permitted(principal: Principal, rule: Rule) -> bool:
@@ -60,3 +80,37 @@ def allow(principal: Principal, rule: Rule) -> None:
     """
     if not permitted(principal, rule):
         raise Forbidden
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the project's handlers say about one operation."""
+
+    value: Mapping[str, Any]
+    """What is wanted, as they changed it."""
+    held: Held
+    """What the rows it touches must hold."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata in `value`, which they may have changed or set."""
+        return dict(self.value.get("metadata") or {})
+
+    @property
+    def stamped(self) -> dict[str, Any]:
+        """The metadata of a row to be made: what it must hold stands over what the client says."""
+        return stamped(self.metadata, self.held)
+
+
+async def ask(
+    resources: Resources, principal: Principal, resource: str, action: str, value: dict[str, Any]
+) -> Answer:
+    """Ask the project's handlers, by LangGraph's names of resource and action, about one operation.
+
+    Raises:
+        Forbidden: they say no.
+        ServerError: they refuse with an answer of their own, or fail.
+    """
+    auth = resources.catalog.auth
+    held = None if auth is None else await auth.ask(principal, resource, action, value)
+    return Answer(value, held)

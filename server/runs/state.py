@@ -25,6 +25,7 @@ from ..errors import BadRequest, Conflicting, NotFound
 from ..protocol.thread_entries import SHOWS_OF_STATE
 from ..records import assistants, queue, threads
 from ..records.event_log import NewEvent, append_in
+from ..records.held import Held
 from ..records.threads import ThreadKey
 from .settling import left_by_run, settled_status, shown
 
@@ -101,13 +102,14 @@ async def read(
     thread_id: UUID,
     place: Place = LATEST,
     subgraphs: bool = False,
+    held: Held = None,
 ) -> Mapping[str, Any]:
     """The state at a place, as the wire shows it; `EMPTY` where there is none.
 
     Raises:
         NotFound: no such thread.
     """
-    thread = await _thread(resources, principal, thread_id)
+    thread = await _thread(resources, principal, thread_id, held)
     if "graph_id" not in thread.metadata:
         return EMPTY
     async with _graph(resources, principal, thread, access="threads.read", fence=None) as graph:
@@ -128,13 +130,14 @@ async def history(
     before: Place | None = None,
     metadata: Mapping[str, Any] | None = None,
     checkpoint_ns: str = "",
+    held: Held = None,
 ) -> AsyncGenerator[Mapping[str, Any]]:
     """States of a thread, or of the sub-graph at `checkpoint_ns`, newest first.
 
     Raises:
         NotFound: no such thread.
     """
-    thread = await _thread(resources, principal, thread_id)
+    thread = await _thread(resources, principal, thread_id, held)
     if "graph_id" not in thread.metadata:
         return
     async with _graph(resources, principal, thread, access="threads.read", fence=None) as graph:
@@ -163,6 +166,7 @@ async def update(
     thread_id: UUID,
     updates: Sequence[Sequence[Update]],
     place: Place = LATEST,
+    held: Held = None,
 ) -> Mapping[str, Any]:
     """Write supersteps into a thread and return the new state, as the wire shows it.
 
@@ -173,7 +177,7 @@ async def update(
     """
     key = ThreadKey(tenant_id=principal.tenant, thread_id=thread_id)
     async with resources.database.transaction() as connection:
-        thread = await queue.lock_thread(connection, **key)
+        thread = await queue.lock_thread(connection, **key, held=held)
         if thread is None:
             raise NotFound(f"Thread with ID {thread_id} not found")
         if await queue.inflight_runs(connection, **key):
@@ -282,9 +286,9 @@ async def _settle(resources: Resources, thread: Thread, *, fence: int, latest: S
     resources.event_log.woken(thread.tenant_id, thread.thread_id)
 
 
-async def _thread(resources: Resources, principal: Principal, thread_id: UUID) -> Thread:
+async def _thread(resources: Resources, principal: Principal, thread_id: UUID, held: Held = None) -> Thread:
     async with resources.database.connection() as connection:
-        thread = await threads.get(connection, tenant_id=principal.tenant, thread_id=thread_id)
+        thread = await threads.get(connection, tenant_id=principal.tenant, thread_id=thread_id, held=held)
     if thread is None:
         raise NotFound(f"Thread with ID {thread_id} not found")
     return thread

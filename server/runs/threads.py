@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
-from uuid import UUID, uuid4
-
-from uuid_utils.compat import uuid7
+from uuid import UUID
 
 from ...checkpoints import thread_rows
 from ...checkpoints.database import Connection
@@ -14,6 +12,7 @@ from ...tools.policy.permissions import Principal
 from ..domain import Thread
 from ..errors import Conflicting, NotFound, ServerError
 from ..records import deliveries, queue, threads
+from ..records.held import Held
 from ..records.threads import ThreadKey
 from . import state
 
@@ -25,23 +24,25 @@ async def create(
     resources: Resources,
     principal: Principal,
     *,
-    thread_id: UUID | None,
+    thread_id: UUID,
     metadata: Mapping[str, Any],
+    held: Held = None,
     keep_existing: bool,
     supersteps: Sequence[Sequence[state.Update]],
 ) -> Thread:
-    """Make a thread; with `keep_existing` one that has the id already is returned as it is.
+    """Make a thread; with `keep_existing` one that has the id already, and holds this, is returned as it is.
 
     Raises:
         Conflicting: the id is taken.
         ServerError: the supersteps cannot be applied; then there is no thread either.
     """
     tenant_id = principal.tenant
-    thread_id = thread_id or uuid7()
     async with resources.database.transaction() as connection:
         made = await threads.insert(connection, tenant_id=tenant_id, thread_id=thread_id, metadata=metadata)
         if made is None and keep_existing:
-            return _existing(await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id))
+            made = await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id, held=held)
+            if made is not None:
+                return made
     if made is None:
         raise Conflicting(f"Thread with ID {thread_id} already exists")
     if not supersteps:
@@ -53,14 +54,14 @@ async def create(
         raise
 
 
-async def get(resources: Resources, *, tenant_id: str, thread_id: UUID) -> Thread:
+async def get(resources: Resources, *, tenant_id: str, thread_id: UUID, held: Held = None) -> Thread:
     """Read a thread.
 
     Raises:
         NotFound: no such thread.
     """
     async with resources.database.connection() as connection:
-        found = await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id)
+        found = await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id, held=held)
     return found or _missing(thread_id)
 
 
@@ -77,7 +78,7 @@ async def storage(resources: Resources, *, tenant_id: str, thread_id: UUID) -> d
 
 
 async def merge_metadata(
-    resources: Resources, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
+    resources: Resources, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any], held: Held = None
 ) -> Thread:
     """Merge into a thread's metadata, one level deep.
 
@@ -86,27 +87,27 @@ async def merge_metadata(
     """
     async with resources.database.transaction() as connection:
         changed = await threads.merge_metadata(
-            connection, tenant_id=tenant_id, thread_id=thread_id, metadata=metadata
+            connection, tenant_id=tenant_id, thread_id=thread_id, metadata=metadata, held=held
         )
     return changed or _missing(thread_id)
 
 
-async def delete(resources: Resources, *, tenant_id: str, thread_id: UUID) -> None:
+async def delete(resources: Resources, *, tenant_id: str, thread_id: UUID, held: Held = None) -> None:
     """Delete a thread with all it holds; its runs are stopped wherever they are.
 
     Raises:
         NotFound: no such thread.
     """
     async with resources.database.transaction() as connection:
-        if not await delete_in(connection, tenant_id=tenant_id, thread_id=thread_id):
+        if not await delete_in(connection, tenant_id=tenant_id, thread_id=thread_id, held=held):
             _missing(thread_id)
     resources.event_log.woken(tenant_id, thread_id)
 
 
-async def delete_in(connection: Connection, *, tenant_id: str, thread_id: UUID) -> bool:
+async def delete_in(connection: Connection, *, tenant_id: str, thread_id: UUID, held: Held = None) -> bool:
     """Delete a thread inside the caller's transaction; False when there is none."""
     key = ThreadKey(tenant_id=tenant_id, thread_id=thread_id)
-    if await queue.lock_thread(connection, **key) is None:
+    if await queue.lock_thread(connection, **key, held=held) is None:
         return False
     stopped = await queue.inflight_runs(connection, **key)
     await thread_rows.delete_thread_in(connection, **key)
@@ -116,19 +117,38 @@ async def delete_in(connection: Connection, *, tenant_id: str, thread_id: UUID) 
     return True
 
 
-async def copy(resources: Resources, *, tenant_id: str, thread_id: UUID) -> Thread:
+async def copy(
+    resources: Resources,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    new_thread_id: UUID,
+    metadata: Mapping[str, Any],
+    held: Held = None,
+) -> Thread:
     """Copy a thread with its checkpoints; runs and events stay with the original.
+
+    Args:
+        resources: those of the loop.
+        tenant_id: owner of both.
+        thread_id: the original.
+        new_thread_id: the copy.
+        metadata: what stands over the original's metadata in those of the copy.
+        held: what the original must hold.
 
     Raises:
         Conflicting: no such thread.
     """
-    new_thread_id = uuid4()
     async with resources.database.transaction() as connection:
         # The lock keeps a run from writing between the copy of the row and that of the checkpoints.
-        if await queue.lock_thread(connection, tenant_id=tenant_id, thread_id=thread_id) is None:
+        if await queue.lock_thread(connection, tenant_id=tenant_id, thread_id=thread_id, held=held) is None:
             raise Conflicting("Conflict")
         copied = await threads.copy(
-            connection, tenant_id=tenant_id, thread_id=thread_id, new_thread_id=new_thread_id
+            connection,
+            tenant_id=tenant_id,
+            thread_id=thread_id,
+            new_thread_id=new_thread_id,
+            metadata=metadata,
         )
         await thread_rows.copy_thread_in(
             connection, tenant_id=tenant_id, thread_id=thread_id, new_thread_id=new_thread_id
@@ -138,7 +158,7 @@ async def copy(resources: Resources, *, tenant_id: str, thread_id: UUID) -> Thre
 
 
 async def prune(
-    resources: Resources, *, tenant_id: str, thread_ids: Sequence[UUID], keep_latest: bool
+    resources: Resources, *, tenant_id: str, thread_ids: Sequence[UUID], keep_latest: bool, held: Held = None
 ) -> int:
     """Delete threads, or all of their checkpoints but the latest; returns how many were touched.
 
@@ -148,7 +168,7 @@ async def prune(
     for thread_id in dict.fromkeys(thread_ids):
         key = ThreadKey(tenant_id=tenant_id, thread_id=thread_id)
         async with resources.database.transaction() as connection:
-            if await queue.lock_thread(connection, **key) is None:
+            if await queue.lock_thread(connection, **key, held=held) is None:
                 continue
             if await queue.inflight_runs(connection, **key):
                 continue
@@ -159,13 +179,6 @@ async def prune(
             pruned += 1
         resources.event_log.woken(tenant_id, thread_id)
     return pruned
-
-
-def _existing(thread: Thread | None) -> Thread:
-    # Between the two statements it may have been deleted: then the caller's next try makes it.
-    if thread is None:
-        raise Conflicting("the thread was deleted at this moment; try again")
-    return thread
 
 
 def _missing(thread_id: UUID) -> NoReturn:

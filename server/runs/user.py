@@ -13,13 +13,13 @@ class RunUser(Mapping[str, Any]):
 
     def __init__(self, principal: Principal) -> None:
         self._fields: dict[str, Any] = {
-            **principal.attributes,
-            "identity": principal.subject,
-            "display_name": principal.attributes.get("display_name", principal.subject),
+            "display_name": principal.subject,
             "is_authenticated": principal.subject != "anonymous",
-            "permissions": sorted(principal.permissions),
             "roles": sorted(principal.roles),
             "tenant": principal.tenant,
+            **principal.attributes,
+            "identity": principal.subject,
+            "permissions": sorted(principal.permissions),
         }
 
     @property

@@ -21,7 +21,7 @@ from interlock.server.runs.catalog import Catalog, load_catalog
 from interlock.server.runs.project import load_project
 from interlock.server.settings import Settings
 
-from ..servers import GRAPHS
+from ..servers import GRAPHS, GUARDED
 from .engine import opened
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -31,6 +31,12 @@ ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 def catalog() -> Catalog:
     """The graphs of the tests."""
     return load_catalog(load_project(GRAPHS / "langgraph.json", os.environ))
+
+
+@pytest.fixture(scope="session")
+def guarded_catalog() -> Catalog:
+    """Graphs of a project with an `Auth` object, which keeps everybody to what is theirs."""
+    return load_catalog(load_project(GUARDED / "langgraph.json", os.environ))
 
 
 @asynccontextmanager

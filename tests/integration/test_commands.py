@@ -105,13 +105,13 @@ def test_what_keeps_a_command_from_starting_is_told_in_a_sentence(
     assert "Traceback" not in done.stderr
 
 
-def test_an_unsupported_key_of_langgraph_json_is_refused_by_name(project: Path, database_url: str) -> None:
+def test_a_project_whose_auth_object_cannot_be_loaded_is_not_served(project: Path, database_url: str) -> None:
     config = {"graphs": {"agent": "./agent.py:graph"}, "auth": {"path": "./auth.py:auth"}}
     (project / "langgraph.json").write_text(json.dumps(config))
     done = interlock(
         "serve", "--port", "0", project=project, env={"DATABASE_URL": database_url}, succeeds=False
     )
-    assert "`auth.path`" in done.stderr
+    assert "`auth.path` (./auth.py:auth): FileNotFoundError" in done.stderr
 
 
 def test_migrate_makes_a_database_that_serve_accepts(

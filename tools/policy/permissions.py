@@ -22,8 +22,9 @@ class Principal:
     roles: frozenset[str] = frozenset()
     permissions: frozenset[str] = frozenset()
     on_behalf_of: str | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else the authenticator told; graphs may read it, nothing decides by it."""
+    attributes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Whatever else the authenticator told; graphs may read it, nothing decides by it. It may be secret,
+    and differ between two requests of the same one."""
 
     def __post_init__(self) -> None:
         """Refuse what keys, logs and notifications cannot carry.
