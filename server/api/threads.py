@@ -104,7 +104,10 @@ async def get_thread(caller: MayRead, thread_id: ThreadId) -> Response:
 @router.get("/{thread_id}/storage")
 async def get_thread_storage(caller: MayRead, thread_id: ThreadId) -> Response:
     """Bytes that the checkpoints of a thread take as they are stored, by kind and by channel."""
-    found = await threads.storage(caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id)
+    answer = await caller.ask("threads", "read", thread_id=thread_id)
+    found = await threads.storage(
+        caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, held=answer.held
+    )
     return json_response({"thread_id": thread_id} | found)
 
 

@@ -65,14 +65,16 @@ async def get(resources: Resources, *, tenant_id: str, thread_id: UUID, held: He
     return found or _missing(thread_id)
 
 
-async def storage(resources: Resources, *, tenant_id: str, thread_id: UUID) -> dict[str, Any]:
+async def storage(
+    resources: Resources, *, tenant_id: str, thread_id: UUID, held: Held = None
+) -> dict[str, Any]:
     """Bytes that the checkpoints of a thread take, as `thread_rows.storage` gives them.
 
     Raises:
         NotFound: no such thread.
     """
     async with resources.database.connection() as connection:
-        if await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id) is None:
+        if await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id, held=held) is None:
             _missing(thread_id)
         return await thread_rows.storage(connection, tenant_id=tenant_id, thread_id=thread_id)
 

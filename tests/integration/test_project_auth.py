@@ -19,7 +19,7 @@ RUN = {"assistant_id": "who", "input": {}}
 @pytest.fixture
 async def guarded(serve_api: ServeApi, guarded_catalog: Catalog) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the guarded project with a worker behind it; it sends no credentials by itself."""
-    async with serve_api(worker=True, graphs=guarded_catalog, auth={"tenant_key": "org"}) as http:
+    async with serve_api(worker=True, loaded=guarded_catalog, auth={"tenant_key": "org"}) as http:
         yield http
 
 
@@ -70,7 +70,7 @@ async def test_some_paths_stay_open(guarded: httpx.AsyncClient, path: str) -> No
 async def test_a_user_without_the_configured_tenant_is_refused(
     serve_api: ServeApi, guarded_catalog: Catalog
 ) -> None:
-    async with serve_api(graphs=guarded_catalog, auth={"tenant_key": "nothing_like_it"}) as http:
+    async with serve_api(loaded=guarded_catalog, auth={"tenant_key": "nothing_like_it"}) as http:
         refused = await http.post("/threads/search", json={}, headers=ALICE)
         assert refused.status_code == 403
         assert "'nothing_like_it'" in refused.json()["detail"]
