@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, WebSocket
 from starlette.responses import Response
 
 from ..errors import BadRequest, Invalid
-from ..wire.thread_events import event_frames
+from ..wire.thread_events import Filter, event_frames
 from .bodies import Reader
 from .callers import Caller, ThreadId, may
 from .command_schemas import Command, EventsWanted, last_event_id
@@ -64,8 +64,19 @@ async def stream_events(
         tenant_id=caller.tenant_id,
         thread_id=thread_id,
         seen=seen or 0,
+        ends_when_stopped=_waits_for_an_end(request, wanted.filter()),
     )
     return event_stream(frames, http=caller.resources.settings.http, headers={}, on_leave=None)
+
+
+def _waits_for_an_end(request: Request, wanted: Filter) -> bool:
+    """Whether a reader would wait for ever after a run that was stopped.
+
+    The iterators of the Python SDK end at `completed` and `failed`, and at the end of the stream, but pass
+    over `interrupted`. Its watcher of lifecycles serves later runs too and must stay.
+    """
+    is_python_sdk = request.headers.get("user-agent", "").startswith("langgraph-sdk-py")
+    return is_python_sdk and wanted.channels != {"lifecycle", "input"}
 
 
 @router.websocket("/stream/events")

@@ -116,6 +116,10 @@ class ThreadEvents:
                 if found := await self._numbered(entries, after=place.shown):
                     yield found
 
+    async def last(self) -> int:
+        """The number of the newest event."""
+        return (await self._log.place_after(0, **self._thread)).last_shown
+
     async def between(self, seen: int, until: int) -> AsyncIterator[Sequence[Numbered]]:
         """The events after a number and up to another one, which have been."""
         place = await self._log.place_after(seen, **self._thread)
@@ -177,10 +181,32 @@ class ThreadEvents:
 
 
 async def event_frames(
-    event_log: EventLog, wanted: Filter, *, tenant_id: str, thread_id: UUID, seen: int
+    event_log: EventLog,
+    wanted: Filter,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    seen: int,
+    ends_when_stopped: bool = False,
 ) -> AsyncIterator[bytes]:
-    """The stream as server-sent events, after a number; each chunk holds all that is there by now."""
-    following = ThreadEvents(event_log, tenant_id=tenant_id, thread_id=thread_id).after(seen)
-    async for events in following:
+    """The stream as server-sent events, after a number; each chunk holds all that is there by now.
+
+    It stays open over all runs. With `ends_when_stopped` it ends where the last thing that happened is that
+    a run was stopped without asking anything.
+    """
+    thread = ThreadEvents(event_log, tenant_id=tenant_id, thread_id=thread_id)
+    asked, stopped_at = False, 0
+    async for events in thread.after(seen):
         if chunk := b"".join(event.frame() for event in events if wanted.wants(event.shown)):
             yield chunk
+        for event in events:
+            stopped_at = event.seq if _tells(event.shown, "interrupted") and not asked else 0
+            asks = event.shown.method == "input.requested"
+            asked = asks or (asked and not _tells(event.shown, "running"))
+        if ends_when_stopped and stopped_at and await thread.last() == stopped_at:
+            return
+
+
+def _tells(shown: Shown, status: str) -> bool:
+    """Whether it tells that a run has come to this."""
+    return shown.method == "lifecycle" and shown.event_id.endswith(f":lc||{status}")

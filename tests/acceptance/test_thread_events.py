@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 from uuid import uuid4
 
 import httpx
+from langgraph_sdk.client import LangGraphClient
 
 from .protocol import CHANNELS, ends, is_end, read, start
 
@@ -100,3 +102,30 @@ async def test_sub_graphs_and_messages_are_opened_and_closed_once(http: httpx.As
         if frame["event"] == "content-block-finish" and frame["content"]["type"] == "text"
     ]
     assert texts == ["All done."]
+
+
+async def test_iterators_of_the_python_client_end_when_their_run_is_cancelled(
+    client: LangGraphClient,
+) -> None:
+    async with client.threads.stream(assistant_id="slow") as thread, asyncio.timeout(120):
+        run_id = (await thread.run.start(input={"steps": 10_000, "seconds": 0.05}))["run_id"]
+        stopped = False
+        async for _ in thread.values:
+            if not stopped:
+                await client.runs.cancel(thread.thread_id, run_id)
+            stopped = True
+    assert (await client.runs.get(thread.thread_id, run_id))["status"] == "interrupted"
+
+
+async def test_iterators_of_the_python_client_end_when_their_run_is_cancelled_before_it_starts(
+    client: LangGraphClient,
+) -> None:
+    made = await client.threads.create()
+    first = await client.runs.create(made["thread_id"], "slow", input={"steps": 10_000, "seconds": 0.05})
+    async with client.threads.stream(made["thread_id"], assistant_id="slow") as thread, asyncio.timeout(120):
+        waiting = (await thread.run.start(input={"steps": 1, "seconds": 0.05}))["run_id"]
+        for run_id in (first["run_id"], waiting):
+            await client.runs.cancel(made["thread_id"], run_id)
+        async for _ in thread.values:
+            pass
+    assert (await client.runs.get(made["thread_id"], waiting))["status"] == "interrupted"
