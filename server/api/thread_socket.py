@@ -46,22 +46,27 @@ async def serve(websocket: WebSocket, thread_id: str) -> None:
     except ServerError as refusal:
         await websocket.close(_REFUSED + refusal.status, _reason(refusal.message))
         return
-    connection = _Connection(websocket, caller, thread)
-    code, reason = await connection.run()
+    timeout_s = caller.resources.settings.http.send_timeout_s
+    code, reason = await _Connection(websocket, caller, thread, send_timeout_s=timeout_s).run()
     if code is not None:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            # It may have gone meanwhile.
-            await websocket.close(code, _reason(reason))
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            # It may have gone meanwhile; and who was too slow for the events may never take this either.
+            async with asyncio.timeout(timeout_s):
+                await websocket.close(code, _reason(reason))
+    if code == _TOO_SLOW:
+        log.info("stuck_reader_disconnected", path=websocket.url.path, after_s=timeout_s)
 
 
 class _Connection:
     """One connection of one caller to one thread."""
 
-    def __init__(self, websocket: WebSocket, caller: Caller, thread_id: UUID) -> None:
+    def __init__(
+        self, websocket: WebSocket, caller: Caller, thread_id: UUID, *, send_timeout_s: float
+    ) -> None:
         self._websocket = websocket
         self._caller = caller
         self._thread_id = thread_id
-        self._send_timeout_s = caller.resources.settings.http.send_timeout_s
+        self._send_timeout_s = send_timeout_s
         self._subscriptions: dict[str, Filter] = {}
         self._names = (f"subscription-{number}" for number in count(1))
         self._sending = asyncio.Lock()
@@ -80,7 +85,6 @@ class _Connection:
         except (WebSocketDisconnect, RuntimeError):
             return None, ""
         except TimeoutError:
-            log.info("stuck_reader_disconnected", path=self._websocket.url.path, after_s=self._send_timeout_s)
             return _TOO_SLOW, "too slow; come back with `since`"
         except DatabaseError as error:
             log.warning("thread_socket_failed", error=str(error))

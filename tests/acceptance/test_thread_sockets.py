@@ -1,11 +1,12 @@
-"""The thread protocol over a WebSocket, by a bare client and by the official one."""
+"""The thread protocol over a WebSocket, by a bare client."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -17,7 +18,6 @@ from websockets.exceptions import ConnectionClosed
 from ..servers import InterlockServer
 from .protocol import check, is_end, read, start
 
-Until = Callable[..., Awaitable[Any]]
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -141,19 +141,60 @@ async def test_a_deleted_thread_closes_its_socket_in_good_order(
     assert closed.value.rcvd.code == 1000
 
 
-@pytest.mark.parametrize("transport", ["sse", "websocket"])
-async def test_the_official_client_streams_asks_and_answers(
-    client: LangGraphClient, until: Until, transport: Literal["sse", "websocket"]
+async def test_frames_beyond_the_limit_close_their_own_socket_and_no_other(
+    interlock_server: Callable[..., InterlockServer],
 ) -> None:
-    async with client.threads.stream(assistant_id="chat", transport=transport) as thread:
-        await thread.run.start(input=HI)
-        values = await asyncio.wait_for(thread.output, 60)
-        assert values["messages"][-1]["content"] == "Red lorry, yellow lorry."
-    async with client.threads.stream(assistant_id="hitl", transport=transport) as thread:
-        await thread.run.start(input={})
-        await until(lambda: thread.interrupted)
-        [question] = thread.interrupts
-        assert question["value"] == {"question": "go on?", "before": 1}
-        await thread.run.respond("yes")
-        values = await asyncio.wait_for(thread.output, 60)
-        assert values["answer"] == "yes"
+    served = interlock_server(env={"INTERLOCK_HTTP_MAX_BODY_BYTES": "65536"})
+    thread = str(uuid4())
+    async with connect(address(served, thread)) as other:
+        await command(other, 1, "subscription.subscribe", channels=["lifecycle"])
+        for frame in ("x" * 70_000, b"\0" * 70_000, ["x" * 40_000, "y" * 40_000]):
+            async with connect(address(served, thread)) as socket:
+                with contextlib.suppress(ConnectionClosed):
+                    await socket.send(frame)
+                with pytest.raises(ConnectionClosed) as closed:
+                    await asyncio.wait_for(socket.recv(), 60)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1009
+        await command(other, 2, "run.start", assistant_id="chat", input=HI)
+        assert (await events(other))[-1]["method"] == "lifecycle"
+
+
+async def test_subscriptions_of_a_connection_have_a_limit(server: InterlockServer) -> None:
+    async with connect(address(server, str(uuid4()))) as socket:
+        for number in range(100):
+            [one] = await command(socket, number, "subscription.subscribe", channels=["lifecycle"])
+            assert one["type"] == "success"
+        [more] = await command(socket, 100, "subscription.subscribe", channels=["lifecycle"])
+        assert more["error"] == "invalid_argument"
+        name = one["result"]["subscription_id"]
+        await command(socket, 101, "subscription.unsubscribe", subscription_id=name)
+        [again] = await command(socket, 102, "subscription.subscribe", channels=["lifecycle"])
+        assert again["type"] == "success"
+
+
+async def test_a_reader_that_takes_nothing_is_disconnected_and_goes_on_where_it_was(
+    interlock_server: Callable[..., InterlockServer], until: Callable[..., Awaitable[Any]]
+) -> None:
+    """The server is done with it before it takes anything: that it was too slow may never reach it."""
+    served = interlock_server(env={"INTERLOCK_HTTP_SEND_TIMEOUT_S": "0.5"})
+    thread = str(uuid4())
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as http:
+        given = {"messages": [], "events": 300, "width": 100_000}
+        await start(http, thread, "big", given)
+        whole = [event["seq"] for event in await read(http, thread, is_end, channels=["custom", "lifecycle"])]
+    subscribe = {"channels": ["custom", "lifecycle"]}
+    seen: list[int] = []
+    async with connect(address(served, thread), max_queue=1, compression=None) as socket:
+        params = {"id": 1, "method": "subscription.subscribe", "params": subscribe}
+        await socket.send(json.dumps(params))
+        await until(lambda: "stuck_reader_disconnected" in served.log, deadline_s=60)
+        with contextlib.suppress(ConnectionClosed):
+            async with asyncio.timeout(60):
+                while True:
+                    seen.append(json.loads(await socket.recv())["seq"])
+    assert socket.close_code in (1006, 4408), "a code that clients come back after"
+    assert 0 < len(seen) < len(whole)
+    async with connect(address(served, thread), compression=None) as socket:
+        *rest, _ = await command(socket, 2, "subscription.subscribe", **subscribe, since=seen[-1])
+    assert seen + [event["seq"] for event in rest] == whole
