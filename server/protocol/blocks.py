@@ -85,11 +85,13 @@ class Messages:
         return [{**frame, "id": identity} for frame in frames]
 
     def close(self, *, error: str | None) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-        """Finish all that is open: namespace and frame. With `error` the messages break off."""
+        """Finish all that is open: namespace and frame. With `error` the messages break off.
+
+        One that broke off may begin again under the same id, when a model is asked once more.
+        """
         for (namespace, identity), message in self._open.items():
             for frame in _finished(message, error=error):
                 yield namespace, {**frame, "id": identity}
-        self._done.update(self._open)
         self._open.clear()
 
     def _grown(self, key: Key, message: Mapping[str, Any], metadata: Mapping[str, Any]) -> Frames:
