@@ -16,6 +16,9 @@ from langgraph.store.base.embed import get_text_at_path
 MOST_TEXTS = 1_000
 """Texts of one item that are embedded at most."""
 
+MOST_FIELDS = 100
+"""Fields that the paths of one item can name: each is looked up, and a whole document written out, anew."""
+
 Vector = list[float]
 
 
@@ -77,23 +80,11 @@ class StoreIndex:
     embedder: Embedder
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """One vector of an item."""
-
-    path: str
-    vector: Vector
-
-    def row(self, **item: Any) -> dict[str, Any]:
-        """As it is stored, with what names its item."""
-        return {**item, "path": self.path, "embedding": vector_text(self.vector)}
-
-
 def paths_of(op: PutOp) -> list[str] | None:
     """The paths that are stored with an item: None for the configured ones, none to embed nothing.
 
     Raises:
-        ValueError: one cannot be stored.
+        ValueError: one cannot be stored, or they are too many.
     """
     if op.index is None:
         return None
@@ -101,23 +92,23 @@ def paths_of(op: PutOp) -> list[str] | None:
     for path in paths:
         if "\0" in path or path != path.encode(errors="replace").decode():
             raise ValueError(f"`index` names the path {path!r}, which is no text that can be stored")
+    if (fields := sum(1 + path.count(",") for path in paths)) > MOST_FIELDS:
+        raise ValueError(f"the paths of `index` name {fields} fields; {MOST_FIELDS} can be embedded")
     return paths
 
 
-def texts_of(value: Mapping[str, Any], paths: Sequence[str] | None, spec: IndexSpec) -> dict[str, str]:
-    """The texts of a value that are embedded, by path; each element that `[*]` finds is one of its own.
+def texts_of(value: Mapping[str, Any], paths: Sequence[str] | None, spec: IndexSpec) -> list[str]:
+    """The texts of a value that are embedded, each once; an element that `[*]` finds is one of its own.
 
     Raises:
         ValueError: there are too many.
     """
     # As JSON holds it, which is what anybody who reads the item sees.
     plain = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
-    found: dict[str, str] = {}
-    for path in spec.fields if paths is None else paths:
-        texts = get_text_at_path(plain, path)
-        for number, text in enumerate(texts):
-            if text.strip():
-                found[path if len(texts) == 1 else f"{path}.{number}"] = text
+    wanted = spec.fields if paths is None else paths
+    found = list(
+        dict.fromkeys(text for path in wanted for text in get_text_at_path(plain, path) if text.strip())
+    )
     if len(found) > MOST_TEXTS:
         raise ValueError(
             f"the paths of `index` find {len(found)} texts; an item can have {MOST_TEXTS}: "
@@ -126,21 +117,18 @@ def texts_of(value: Mapping[str, Any], paths: Sequence[str] | None, spec: IndexS
     return found
 
 
-async def embedded(index: StoreIndex, items: Sequence[Mapping[str, str]]) -> list[list[Embedded]]:
-    """The vectors of some items, whose texts are given by path. A text that says nothing has none.
+async def embedded(index: StoreIndex, items: Sequence[Sequence[str]]) -> list[list[Vector]]:
+    """The vectors of some items, whose texts are given. A text that says nothing has none.
 
     Raises:
         EmbeddingFailed: the model failed; a failing item fails all.
     """
-    texts = list(dict.fromkeys(text for item in items for text in item.values()))
+    texts = list(dict.fromkeys(text for item in items for text in item))
     if not texts:
         return [[] for _ in items]
     vectors = dict(zip(texts, await index.embedder.documents(texts), strict=True))
     directions = {text: direction(vector) for text, vector in vectors.items()}
-    return [
-        [Embedded(path, found) for path, text in item.items() if (found := directions[text]) is not None]
-        for item in items
-    ]
+    return [[found for text in item if (found := directions[text]) is not None] for item in items]
 
 
 def direction(vector: Sequence[float]) -> Vector | None:

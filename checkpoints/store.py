@@ -25,7 +25,7 @@ from langgraph.store.base import (
 
 from . import store_vectors
 from .database import Connection, Database, jsonb
-from .embedding import Embedded, StoreIndex, direction, embedded, paths_of, texts_of
+from .embedding import StoreIndex, Vector, direction, embedded, paths_of, texts_of
 from .queries import load_queries
 from .store_search import Search
 
@@ -35,6 +35,9 @@ _QUERIES = load_queries(__file__)
 
 LONGEST_ADDRESS = 2_000
 """Bytes of a namespace and a key together; the index of the items takes no more than 2,700."""
+
+_BYTES_OF_A_LABEL = 7
+"""What an array of labels needs for each on top of its text: a length, and padding."""
 
 # An escaped NUL whose backslash is not itself escaped.
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
@@ -178,7 +181,7 @@ class _Puts:
     def __init__(self, ops: list[PutOp]) -> None:
         self._ops = ops
         self.items = [_item(op) for op in ops]
-        self.vectors: list[list[Embedded]] = [[] for _ in ops]
+        self.vectors: list[list[Vector]] = [[] for _ in ops]
 
     async def embed(self, index: StoreIndex | None) -> None:
         if index is not None and self._ops:
@@ -206,14 +209,15 @@ def check_address(namespace: Iterable[str], key: str) -> None:
     """
     labels = (*namespace, key)
     try:
-        size = sum(len(label.encode()) for label in labels)
+        size = sum(len(label.encode()) + _BYTES_OF_A_LABEL for label in labels)
     except UnicodeEncodeError as error:
         raise ValueError(f"the namespace and key of an item are Unicode text: {error}") from error
     if any("\0" in label for label in labels):
         raise ValueError("the namespace and key of an item cannot hold the character NUL")
     if size > LONGEST_ADDRESS:
         raise ValueError(
-            f"the namespace and key of an item have {size} bytes together; {LONGEST_ADDRESS} can be stored"
+            f"the namespace and key of an item need {size} bytes together, {_BYTES_OF_A_LABEL} for each "
+            f"label; {LONGEST_ADDRESS} can be stored"
         )
 
 

@@ -10,7 +10,16 @@ import structlog
 
 from . import vector_index
 from .database import Connection, Database, jsonb
-from .embedding import Embedded, EmbeddingFailed, IndexSpec, StoreIndex, embedded, texts_of
+from .embedding import (
+    MOST_TEXTS,
+    EmbeddingFailed,
+    IndexSpec,
+    StoreIndex,
+    Vector,
+    embedded,
+    texts_of,
+    vector_text,
+)
 from .queries import load_queries
 
 log = structlog.get_logger(__name__)
@@ -26,14 +35,18 @@ _Address = Mapping[str, Any]
 async def replace(
     connection: Connection,
     items: Sequence[_Address],
-    vectors: Sequence[Sequence[Embedded]],
+    vectors: Sequence[Sequence[Vector]],
     spec: IndexSpec | None,
 ) -> None:
     """Give items, which the caller has locked, these vectors and no others."""
     if not items:
         return
     await connection.execute(_QUERIES.delete_vectors, {"items": jsonb(items)})
-    rows = [one.row(**item) for item, found in zip(items, vectors, strict=True) for one in found]
+    rows = [
+        {**item, "place": place, "embedding": vector_text(vector)}
+        for item, found in zip(items, vectors, strict=True)
+        for place, vector in enumerate(found)
+    ]
     if rows and spec is not None:
         await connection.execute(_QUERIES.insert_vectors, {"vectors": jsonb(rows), "model": spec.model})
 
@@ -88,16 +101,18 @@ class Backfill:
         )
 
     async def _embed(self, batch: list[dict[str, Any]]) -> int:
-        """Embed all at once, or, if that fails, in parts, so that a bad one does not stop the rest."""
+        """Embed all at once, or in parts, if it is too much or fails, so that a bad one stops no other."""
         try:
-            await self._embed_together(batch)
-            return len(batch)
+            texts = [texts_of(item["value"], item["paths"], self.index.spec) for item in batch]
+            # Their vectors are held at once, and written as one parameter.
+            if len(batch) == 1 or sum(map(len, texts)) <= MOST_TEXTS:
+                return await self._embed_together(batch, texts)
         except (EmbeddingFailed, ValueError) as error:
             if len(batch) == 1:
                 log.warning("item_not_embedded", key=batch[0]["key"], error=str(error))
                 return 0
-        if not await self._model_answers():
-            return 0
+            if not await self._model_answers():
+                return 0
         half = len(batch) // 2
         return await self._embed(batch[:half]) + await self._embed(batch[half:])
 
@@ -109,9 +124,8 @@ class Backfill:
             return False
         return True
 
-    async def _embed_together(self, batch: list[dict[str, Any]]) -> None:
+    async def _embed_together(self, batch: list[dict[str, Any]], texts: list[list[str]]) -> int:
         spec = self.index.spec
-        texts = [texts_of(item["value"], item["paths"], spec) for item in batch]
         vectors = await embedded(self.index, texts)
         rows = [
             {name: item[name] for name in ("tenant_id", "namespace", "key", "version")} | {"place": place}
@@ -126,3 +140,4 @@ class Backfill:
                 {name: batch[place][name] for name in ("tenant_id", "namespace", "key")} for place in places
             ]
             await replace(connection, addresses, [vectors[place] for place in places], spec)
+        return len(batch)

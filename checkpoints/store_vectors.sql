@@ -4,10 +4,10 @@ USING jsonb_to_recordset(%(items)s) AS p (tenant_id text, namespace text[], key 
 WHERE v.tenant_id = p.tenant_id AND v.namespace = p.namespace AND v.key = p.key;
 
 -- name: insert_vectors
-INSERT INTO interlock.store_vectors (tenant_id, namespace, key, model, path, embedding)
-SELECT p.tenant_id, p.namespace, p.key, %(model)s, p.path, p.embedding::vector::real[]
+INSERT INTO interlock.store_vectors (tenant_id, namespace, key, place, model, embedding)
+SELECT p.tenant_id, p.namespace, p.key, p.place, %(model)s, p.embedding::vector::real[]
 FROM jsonb_to_recordset(%(vectors)s) AS p (
-    tenant_id text, namespace text[], key text, path text, embedding text
+    tenant_id text, namespace text[], key text, place smallint, embedding text
 );
 
 -- name: stale_items
@@ -22,10 +22,18 @@ ORDER BY tenant_id, namespace, key
 LIMIT %(limit)s;
 
 -- name: mark_embedded
--- Of items that were read, those which nobody has changed since; they stay locked.
-UPDATE interlock.store_items i SET embedded_by = %(recipe)s
-FROM jsonb_to_recordset(%(items)s) AS p (
-    place int, tenant_id text, namespace text[], key text, version text
+-- Of items that were read, those which nobody has changed since, or is changing: to wait for one while
+-- holding others could be to wait in a circle. They stay locked.
+WITH locked AS MATERIALIZED (
+    SELECT i.ctid AS id, p.place
+    FROM jsonb_to_recordset(%(items)s) AS p (
+        place int, tenant_id text, namespace text[], key text, version text
+    )
+    JOIN interlock.store_items i
+        ON i.tenant_id = p.tenant_id AND i.namespace = p.namespace AND i.key = p.key
+    WHERE i.xmin::text = p.version
+    FOR UPDATE OF i SKIP LOCKED
 )
-WHERE i.tenant_id = p.tenant_id AND i.namespace = p.namespace AND i.key = p.key AND i.xmin::text = p.version
-RETURNING p.place;
+UPDATE interlock.store_items i SET embedded_by = %(recipe)s
+FROM locked WHERE i.ctid = locked.id
+RETURNING locked.place;

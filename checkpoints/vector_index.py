@@ -76,13 +76,18 @@ def _extension(connection: psycopg.Connection[Any]) -> None:
             "search by meaning needs the extension `vector` (pgvector), which this Postgres does not have; "
             "install it there, or remove `store.index`"
         )
-    installed, available = row
+    installed, available, hidden_in = row
     version = installed or available
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_PGVECTOR:
         oldest = ".".join(str(part) for part in OLDEST_PGVECTOR)
         raise VectorsUnavailable(
             f"search by meaning needs pgvector {oldest}, the database has {version}; install a newer one and "
             "run `ALTER EXTENSION vector UPDATE`"
+        )
+    if hidden_in is not None:
+        raise VectorsUnavailable(
+            f"search by meaning needs the extension `vector`, which is in the schema {hidden_in!r} that is "
+            f'not searched; run `ALTER ROLE … SET search_path = "$user", public, {hidden_in}`'
         )
     if installed is None:
         try:

@@ -1,6 +1,8 @@
 -- name: extension
--- The version of pgvector that is installed, and the one that could be.
-SELECT installed_version AS installed, default_version AS available
+-- The version of pgvector that is installed, the one that could be, and where its types are if not seen.
+SELECT installed_version AS installed, default_version AS available,
+       (SELECT extnamespace::regnamespace::text FROM pg_extension
+        WHERE extname = 'vector' AND to_regtype('halfvec') IS NULL) AS hidden_in
 FROM pg_available_extensions WHERE name = 'vector';
 
 -- name: create_extension

@@ -14,6 +14,7 @@ import sys
 import webbrowser
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -154,14 +155,19 @@ def migrate(config: ConfigOption = _DEFAULT_CONFIG) -> None:
 @app.command()
 def doctor(config: ConfigOption = _DEFAULT_CONFIG, port: PortOption = None) -> None:
     """Check everything that a server needs."""
+    from ..checkpoints.vector_index import VectorsUnavailable
     from .doctor import examine
-    from .startup import configure, open_database
+    from .runs.catalog import CatalogError
+    from .startup import configure, open_database, open_index
 
     configured = configure(config, {"http.port": port, "log.level": "error"}, supported_only=False)
     settings, opened = configured.settings, None
     if not settings.database.url:
         opened = open_database(configured, migrates=True)
         settings = opened.settings
+        # What hinders it is one of the findings.
+        with suppress(VectorsUnavailable, CatalogError):
+            open_index(configured, opened, migrates=True)
     failed = 0
     for finding in examine(settings, configured.project):
         failed += finding.verdict == "FAIL"

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..checkpoints import migrate
+from ..checkpoints import migrate, vector_index
 from ..checkpoints.database import Database
 from ..checkpoints.errors import DatabaseError
 from ..checkpoints.queries import load_queries
 from .runs.catalog import CatalogError, load_catalog
+from .runs.embedding import load_index
 from .runs.project import Project
 from .settings import Settings, masked
 from .sockets import bound_socket
@@ -47,6 +48,7 @@ def examine(settings: Settings, project: Project) -> Iterator[Finding]:
     yield from _project(settings, project)
     yield from asyncio.run(_database(settings))
     yield _migrations(settings)
+    yield _store_index(settings, project)
     yield _port(settings)
 
 
@@ -110,6 +112,19 @@ def _migrations(settings: Settings) -> Finding:
     except DatabaseError as error:
         return Finding("migrations", False, str(error))
     return Finding("migrations", True, f"up to {migrate.available()[-1].version:04d}")
+
+
+def _store_index(settings: Settings, project: Project) -> Finding:
+    wanted = settings.store.index
+    try:
+        index = load_index(project, wanted)
+        if index is None:
+            return Finding("store.index", True, "none; the store does not search by meaning")
+        vector_index.verify(settings.database.direct_url, index.spec)
+    except (CatalogError, DatabaseError) as error:
+        # What nobody has asked for is used where it can be had.
+        return Finding("store.index", False, str(error), needed=wanted.embed != "auto")
+    return Finding("store.index", True, f"{index.spec.model} for {', '.join(index.spec.fields)}")
 
 
 def _port(settings: Settings) -> Finding:

@@ -23,16 +23,16 @@ CREATE INDEX store_items_updated_idx ON interlock.store_items (tenant_id, update
 CREATE INDEX store_items_expiry_idx ON interlock.store_items (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX store_items_embedded_idx ON interlock.store_items (embedded_by) WHERE paths IS DISTINCT FROM '{}';
 
--- What texts of items mean: one vector of length 1 for each text. An array, so that the table can be there
+-- What texts of items mean: one vector of length 1 for each text, all of an item by one model. An array, so that the table can be there
 -- without pgvector. The index for the configured number of dimensions is made by `vector_index`.
 CREATE TABLE interlock.store_vectors (
     tenant_id text COLLATE "C" NOT NULL,
     namespace text[] COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
+    place smallint NOT NULL,
     model text COLLATE "C" NOT NULL,
-    path text NOT NULL,
     embedding real[] NOT NULL,
-    PRIMARY KEY (tenant_id, namespace, key, model, path),
+    PRIMARY KEY (tenant_id, namespace, key, place),
     FOREIGN KEY (tenant_id, namespace, key) REFERENCES interlock.store_items ON DELETE CASCADE
 );
 -- Such numbers do not compress.

@@ -18,6 +18,9 @@ DIMENSIONS = 256
 """Numbers in a vector."""
 
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
+_LONGEST_TEXT = 10_000
+"""Characters of a text that are looked at: the mean of more words says no more, and each takes 1 kB."""
+
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 
 
@@ -39,7 +42,7 @@ class WordVectors:
     def embed(self, text: str) -> Vector:
         """The direction of a text, of length 1."""
         # The tokenizer takes no lone surrogates.
-        sound = text.encode(errors="replace").decode() or " "
+        sound = text[:_LONGEST_TEXT].encode(errors="replace").decode() or " "
         ids: list[int] = self._tokenizer.encode(sound, add_special_tokens=False).ids
         mean = self._weights[ids].astype("f4").mean(axis=0)
         return mean / max(float(self._np.linalg.norm(mean)), 1e-9)

@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import structlog
-from langchain.embeddings import init_embeddings
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base.embed import EmbeddingsLambda
 
@@ -82,7 +81,7 @@ class ModelEmbedder:
     def _checked(self, found: Any, *, expected: int) -> list[Vector]:
         try:
             vectors = [[float(number) for number in vector] for vector in found]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise EmbeddingFailed(
                 f"the embedding model {self.name!r} returned no lists of numbers"
             ) from error
@@ -108,7 +107,11 @@ class ModelEmbedder:
 
 async def _awaited(call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     # Not `call()` outside: a synchronous part of it belongs to the other loop as well.
-    return await call()
+    try:
+        return await call()
+    except (SystemExit, KeyboardInterrupt) as error:
+        # Either would end the loop, and with it every later call.
+        raise RuntimeError(f"it called for the end of the process: {error!r}") from error
 
 
 def spec_of(settings: StoreIndexSettings) -> IndexSpec | None:
@@ -165,6 +168,9 @@ def _embeddings(name: str, project: Project) -> Embeddings:
         )
     try:
         if re.search(r"[./\\]", location) is None:
+            # Only for those who name a provider: it takes its time to load.
+            from langchain.embeddings import init_embeddings
+
             return init_embeddings(name)
         source = GraphSource(graph_id="store.index.embed", spec=name)
         value = value_of(source, project, ModuleNames(project.directory))

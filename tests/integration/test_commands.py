@@ -136,9 +136,12 @@ def test_a_newer_schema_is_refused(project: Path, database_url: str) -> None:
 
 
 def test_doctor_finds_nothing_wrong_with_a_good_project(project: Path, database_url: str) -> None:
-    done = interlock("doctor", "--port", "0", project=project, env={"DATABASE_URL": database_url})
+    env = {"DATABASE_URL": database_url}
+    interlock("migrate", project=project, env=env)
+    done = interlock("doctor", "--port", "0", project=project, env=env)
     lines = [line.split()[:2] for line in done.stdout.splitlines()]
-    subjects = ["python", "config", "graph", "database", "pgvector", "clock", "migrations", "port"]
+    subjects = ["python", "config", "graph", "database", "pgvector", "clock", "migrations"]
+    subjects += ["store.index", "port"]
     assert lines == [["ok", subject] for subject in subjects]
 
 
@@ -176,6 +179,29 @@ def test_doctor_only_warns_of_a_postgres_without_vectors(project: Path, database
         )
     done = interlock("doctor", "--port", "0", project=project, env={"DATABASE_URL": database_url})
     assert re.search(r"^warn +pgvector +.*search by meaning will not work$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("index", "wrong"),
+    [
+        ({"embed": "auto"}, "warn"),
+        ({"embed": "./agent.py:embed", "dims": 3}, "FAIL"),
+        ({"embed": "./agent.py:embed", "dims": 2}, "FAIL"),
+        ({"embed": "./agent.py:nothing", "dims": 2}, "FAIL"),
+        ({"embed": "none"}, None),
+    ],
+    ids=str,
+)
+def test_doctor_checks_the_index_of_the_store(
+    project: Path, database_url: str, index: dict[str, Any], wrong: str | None
+) -> None:
+    with (project / "agent.py").open("a") as code:
+        code.write("\n\ndef embed(texts):\n    return [[1.0, 2.0] for text in texts]\n")
+    config = {"graphs": {"agent": "./agent.py:graph"}, "store": {"index": index}}
+    (project / "langgraph.json").write_text(json.dumps(config))
+    env = {"DATABASE_URL": database_url}
+    done = interlock("doctor", "--port", "0", project=project, env=env, succeeds=wrong != "FAIL")
+    assert re.search(rf"^{wrong or 'ok'} +store\.index +\S", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_doctor_survives_a_database_that_does_not_answer(project: Path) -> None:

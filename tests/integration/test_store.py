@@ -270,7 +270,7 @@ async def test_an_address_that_cannot_be_stored_is_refused_with_the_reason(
 
 async def test_the_longest_address_can_be_stored(store: PostgresStore) -> None:
     rng = random.Random(1)
-    key = "".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range((LONGEST_ADDRESS - 200) // 3))
+    key = "".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range((LONGEST_ADDRESS - 220) // 3))
     label = "".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range(66))
     await store.aput((label,), key, {"v": 1})
     assert await store.aget((label,), key) is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from typing import Any
 
 import httpx
@@ -55,6 +57,7 @@ async def test_asking_for_an_address_that_cannot_be_is_refused(http: httpx.Async
         ({"namespace": ["a\x00"]}, 422),
         ({"namespace": ["a"], "key": "\u9a5b" * 1000}, 422),
         ({"namespace": ["a" * 3000]}, 422),
+        ({"namespace": random.Random(1).choices(string.ascii_letters, k=1900)}, 422),
         ({"namespace": ["a"], "value": [1]}, 422),
         ({"namespace": ["a"], "value": None}, 422),
         ({"namespace": ["a"], "key": ""}, 422),
@@ -66,6 +69,7 @@ async def test_asking_for_an_address_that_cannot_be_is_refused(http: httpx.Async
 async def test_an_item_that_could_not_be_named_again_is_refused(
     http: httpx.AsyncClient, fields: dict[str, Any], status: int
 ) -> None:
+    """O32."""
     answer = await http.put("/store/items", json={"key": "k", "value": {}, **fields})
     assert answer.status_code == status, answer.text
     assert isinstance(answer.json()["detail"], str)
@@ -111,6 +115,7 @@ async def test_a_search_filters_pages_and_scores_nothing(http: httpx.AsyncClient
 async def test_a_search_that_makes_no_sense_is_refused(
     http: httpx.AsyncClient, fields: dict[str, Any]
 ) -> None:
+    """O32."""
     assert (await http.post("/store/items/search", json=fields)).status_code == 422
 
 

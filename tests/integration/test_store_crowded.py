@@ -54,8 +54,8 @@ def crowded(
             (INDEX.spec.recipe, given),
         )
         connection.execute(
-            b"""INSERT INTO interlock.store_vectors (tenant_id, namespace, key, model, path, embedding)
-            SELECT tenant, namespace, key, %s, '$', embedding FROM jsonb_to_recordset(%s::jsonb)
+            b"""INSERT INTO interlock.store_vectors (tenant_id, namespace, key, place, model, embedding)
+            SELECT tenant, namespace, key, 0, %s, embedding FROM jsonb_to_recordset(%s::jsonb)
             AS r (tenant text, namespace text[], key text, embedding real[])""",
             (INDEX.spec.model, given),
         )

@@ -128,8 +128,8 @@ async def test_two_puts_of_one_key_at_once_leave_the_vectors_of_the_value_that_s
         item = await store.aget(("docs",), "k")
         [found] = await store.asearch(("docs",), query=item.value["title"])
         assert found.score == pytest.approx(1.0, abs=1e-5)
-        rows = await database.fetch_all(b"SELECT path FROM interlock.store_vectors ORDER BY path")
-        assert [row["path"] for row in rows] == ["text", "title"]
+        rows = await database.fetch_all(b"SELECT place FROM interlock.store_vectors ORDER BY place")
+        assert [row["place"] for row in rows] == [0]
 
 
 async def test_vectors_go_with_their_item(database: Database, store: PostgresStore) -> None:
@@ -297,7 +297,7 @@ async def test_a_model_that_fails_is_a_502_and_nothing_is_stored(
             assert "nothing was stored" in answer.json()["detail"]
         missing = await http.get("/store/items", params={"namespace": "a", "key": "k"})
         assert missing.json() is None
-        too_many = {"value": {"p": ["x"] * 1001}, "index": ["p[*]"]}
+        too_many = {"value": {"p": [f"x{number}" for number in range(1001)]}, "index": ["p[*]"]}
         index.embedder.fails = False  # type: ignore[attr-defined]
         refused: httpx.Response = await http.put("/store/items", json=item | too_many)
         assert (refused.status_code, "1001 texts" in refused.json()["detail"]) == (422, True)

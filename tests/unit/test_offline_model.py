@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from interlock.graphs.offline import OfflineModel, model
+from interlock.graphs.offline.vectors import word_vectors
 from interlock.graphs.triage.state import Ticket
 from interlock.tools.builtin import BUILTIN
 from interlock.tools.results import wrapped
@@ -373,3 +375,17 @@ def test_content_of_other_kinds_is_passed_over() -> None:
         {"type": "text", "text": None},
     ]
     assert called(ask(HumanMessage(content=parts))) == [("calculator", {"expression": "2+2"})]
+
+
+def test_a_text_of_any_length_takes_little_memory() -> None:
+    vectors = word_vectors()
+    assert vectors is not None
+    vectors.embed("warm")
+    tracemalloc.start()
+    try:
+        found = vectors.embed("a dog and a cat " * 60_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000_000
+    assert float(found @ vectors.embed("a dog and a cat " * 100)) > 0.99
