@@ -38,6 +38,7 @@ from .api.openapi import describe
 from .api.project_app import Approach, Fork, ProjectApp, Within
 from .auth.authenticate import Authenticator
 from .auth.project import ProjectAuthenticator
+from .bridges import mcp
 from .records.event_log import Hub
 from .resources import Resources, open_resources
 from .runs.assistants import Tenants
@@ -188,6 +189,8 @@ def _include_routers(app: FastAPI, http: HttpSettings) -> None:
         app.include_router(assistants.router)
     if not http.disable_store:
         app.include_router(store.router)
+    if not http.disable_mcp:
+        app.include_router(mcp.router)
     if not http.disable_meta:
         app.include_router(system.router)
     if not http.disable_console:

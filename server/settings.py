@@ -185,6 +185,8 @@ class HttpSettings(Section):
     """Answer 404 on the run routes."""
     disable_store: bool = False
     """Answer 404 on the store routes."""
+    disable_mcp: bool = False
+    """Answer 404 on `/mcp`."""
     disable_meta: bool = False
     """Answer 404 on `/ok`, `/info`, `/metrics` and the API description."""
     disable_webhooks: bool = False

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -57,9 +57,7 @@ class Reader:
 
     async def __call__(self, request: Request) -> Any:
         """The body of a request, as its model."""
-        text = await read_limited(request, self._max_bytes(request.app.state.settings.http))
-        large = len(text) > _LARGE
-        read = await asyncio.to_thread(self._read, text) if large else self._read(text)
+        read = await _parsed(request, self._max_bytes(request.app.state.settings.http), self._read)
         _report_unheeded(request, read if self.many else [read])
         return read
 
@@ -77,10 +75,24 @@ class Reader:
         return read
 
 
+def json_body() -> Any:
+    """Annotation of a parameter that is a body of another protocol, which checks it itself."""
+    return Depends(_any_json)
+
+
+async def _any_json(request: Request) -> Any:
+    return await _parsed(request, request.app.state.settings.http.max_body_bytes, parse)
+
+
 def reader_of(route: APIRoute) -> Reader | None:
     """What reads the body of a route, for its description."""
     calls = (dependency.call for dependency in route.dependant.dependencies)
     return next((call for call in calls if isinstance(call, Reader)), None)
+
+
+async def _parsed(request: Request, max_bytes: int, parse_text: Callable[[bytes], Any]) -> Any:
+    text = await read_limited(request, max_bytes)
+    return await asyncio.to_thread(parse_text, text) if len(text) > _LARGE else parse_text(text)
 
 
 async def read_limited(request: Request, max_bytes: int) -> bytes:

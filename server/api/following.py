@@ -19,7 +19,7 @@ from ..runs import admission, cancel, state
 from ..runs.admission import RunRequest
 from ..runs.state import Place
 from ..wire.frames import Cursor, Frame
-from ..wire.run_stream import GONE, View, answer, beginning, run_frames
+from ..wire.run_stream import GONE, Answer, View, answer, beginning, run_frames
 from .callers import Caller
 from .headers import for_configurable
 from .held import OnLeave, awaited_json, event_stream, place_headers
@@ -176,8 +176,11 @@ async def _ask(caller: Caller, thread_id: UUID | None, run_id: UUID, *, cancels:
 
 
 def _on_leave(caller: Caller, run: Run, wanted: bool) -> OnLeave | None:
-    if not wanted:
-        return None
+    return stop_on_leave(caller, run) if wanted else None
+
+
+def stop_on_leave(caller: Caller, run: Run) -> OnLeave:
+    """What stops a run when its client goes."""
 
     async def stop() -> None:
         with contextlib.suppress(NotFound):
@@ -196,6 +199,11 @@ async def _answer(caller: Caller, run: Run) -> bytes:
     came_to = await answer(caller.resources.event_log, run)
     if came_to.error is not None:
         return encode({"__error__": came_to.error})
+    return await last_values(caller, run, came_to)
+
+
+async def last_values(caller: Caller, run: Run, came_to: Answer) -> bytes:
+    """The state that a run came to, with what it asks under `__interrupt__`, as JSON text."""
     if came_to.values is not None:
         return came_to.values
     try:

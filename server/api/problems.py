@@ -27,15 +27,20 @@ def problem(error: ServerError) -> Response:
 
 
 def unexpected(error: Exception) -> Response:
-    """The answer to a fault of ours: the client learns that it happened, the log learns what."""
+    """The answer to a fault of ours."""
+    return problem(unforeseen(error))
+
+
+def unforeseen(error: Exception) -> ServerError:
+    """What a client is told of a fault of ours: that it happened. The log learns what."""
     if isinstance(error, DatabaseUnavailable):
         log.warning("database_unavailable", error=str(error))
-        return problem(Unavailable())
+        return Unavailable()
     if isinstance(error, Conflict | FenceLost):
         log.warning("write_conflict", error=str(error))
-        return problem(Conflicting("somebody else changed this at the same time; read it and try again"))
+        return Conflicting("somebody else changed this at the same time; read it and try again")
     log.error("request_failed", exc_info=error)
-    return problem(ServerError("Internal Server Error"))
+    return ServerError("Internal Server Error")
 
 
 def first_fault(error: RequestValidationError | ValidationError) -> Invalid:

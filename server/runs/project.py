@@ -80,6 +80,7 @@ _OUR_HTTP_KEYS = frozenset(
         "configurable_headers",
         "cors",
         "disable_assistants",
+        "disable_mcp",
         "disable_meta",
         "disable_runs",
         "disable_store",

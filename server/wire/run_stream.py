@@ -140,6 +140,8 @@ class Answer:
     values: bytes | None
     """Its last state as JSON text; None when the log holds none."""
     error: dict[str, str] | None
+    cancelled: bool
+    """Whether it was stopped from outside."""
     checkpoint_id: str | None
     """Where to read the state when the log holds none."""
 
@@ -159,13 +161,14 @@ async def answer(event_log: EventLog, run: Run) -> Answer:
             elif event.kind == "run.ended":
                 ended = orjson.loads(event.data)
     if ended.get("rolled_back"):
-        return Answer(values=None, error=orjson.loads(GONE), checkpoint_id=None)
+        return Answer(values=None, error=orjson.loads(GONE), cancelled=True, checkpoint_id=None)
     error = ended.get("error") if ended["status"] != "interrupted" else None
     checkpoint_id = ended.get("checkpoint_id")
     last = await event_log.resolved(values.last, **thread) if values.last is not None else None
     return Answer(
         values=values.around(last.data) if last is not None else None,
         error=error if isinstance(error, dict) else None,
+        cancelled=ended["status"] == "interrupted",
         checkpoint_id=checkpoint_id if isinstance(checkpoint_id, str) else None,
     )
 

@@ -51,7 +51,9 @@ async def test_every_guarded_route_refuses_a_caller_without_a_key(serve_api: Ser
                     assert answer.status_code < 400, route.path
                 else:
                     assert answer.status_code == 401, (method, route.path, answer.text)
-                    assert answer.json()["code"] == "unauthenticated"
+                    assert "an API key is required" in answer.text
+                    if "bridges" not in route.tags:
+                        assert answer.json()["code"] == "unauthenticated"
 
 
 async def test_a_role_that_may_only_look_cannot_change_anything(serve_api: ServeApi) -> None:

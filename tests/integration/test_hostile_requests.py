@@ -221,7 +221,7 @@ async def test_no_hostile_body_is_answered_with_a_fault_of_ours(working_http: ht
             for body in BODIES:
                 answer = await http.request(method, path, content=body)
                 assert answer.status_code < 500, (method, path, body[:80], answer.text)
-                if answer.status_code >= 400:
+                if answer.status_code >= 400 and "bridges" not in route.tags:
                     problem = answer.json()
                     assert problem.keys() == set(PROBLEM["required"]), (path, body[:80])
                     assert isinstance(problem["detail"], str)

@@ -130,9 +130,7 @@ def test_no_setting_permits_to_start_without_what_guards_the_project(tmp_path: P
 
 def test_keys_that_are_our_settings_become_settings(tmp_path: Path) -> None:
     http = {"cors": {"allow_origins": ["https://a"]}, "mount_prefix": "/p", "disable_mcp": True}
-    assert load(tmp_path, http=http).settings == {
-        "http": {"cors": {"allow_origins": ["https://a"]}, "mount_prefix": "/p"}
-    }
+    assert load(tmp_path, http=http).settings == {"http": http}
 
 
 def test_webhooks_become_settings_and_may_come_from_the_environment(tmp_path: Path) -> None:

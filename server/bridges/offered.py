@@ -1,0 +1,113 @@
+"""The assistants of a tenant as other protocols offer them: by names of their own, with what they take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from ..api.callers import Caller
+from ..domain import Assistant, default_assistant_id
+from ..records import assistants
+from ..records.assistants import AssistantFilter
+from ..records.paging import Page
+from ..runs import introspection
+
+MESSAGES = "messages"
+_PAGE = 1000
+_LONGEST_NAME = 64
+_UNUSUAL = re.compile(r"[^A-Za-z0-9_-]+")
+"""What a tool may not have in its name: models refuse it."""
+
+CONVERSATION: Mapping[str, Any] = {"type": "string", "description": "What to say to the assistant."}
+"""What stands for the messages of a graph, where only one is to be given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the graph of an assistant takes."""
+
+    schema: dict[str, Any]
+    """JSON Schema of its input; messages are one text."""
+    talks: bool
+    """Whether it has messages."""
+
+
+async def offered(caller: Caller) -> dict[str, Assistant]:
+    """Every assistant of the tenant under a name of its own.
+
+    The default assistant of a graph has the graph's name. Of several with one name the oldest has it,
+    the others get a part of their id behind it, so that a name never changes hands.
+    """
+    found: list[Assistant] = []
+    async with caller.database.connection() as connection:
+        while True:
+            page = Page(_PAGE, len(found), "created_at", "asc")
+            read = await assistants.search(
+                connection, tenant_id=caller.tenant_id, where=AssistantFilter(), page=page
+            )
+            found += read.assistants
+            if len(read.assistants) < _PAGE:
+                return named(one for one in found if one.graph_id in caller.resources.catalog.graph_ids)
+
+
+def named(found: Iterable[Assistant]) -> dict[str, Assistant]:
+    """Names for assistants, which come oldest first."""
+    names: dict[str, Assistant] = {}
+    for assistant in sorted(found, key=lambda one: not _is_default(one)):
+        name = _name(assistant)
+        for length in (8, 32):
+            if name in names:
+                name = (
+                    f"{_name(assistant)[: _LONGEST_NAME - 1 - length]}_{assistant.assistant_id.hex[:length]}"
+                )
+        names[name] = assistant
+    return names
+
+
+def find(names: Mapping[str, Assistant], wanted: str) -> Assistant | None:
+    """The assistant that a client means: by its name here, or by its id."""
+    if (found := names.get(wanted)) is not None:
+        return found
+    try:
+        identity = UUID(wanted)
+    except ValueError:
+        return None
+    return next((one for one in names.values() if one.assistant_id == identity), None)
+
+
+async def form_of(caller: Caller, assistant: Assistant) -> Form:
+    """What an assistant takes.
+
+    Raises:
+        ServerError: its graph cannot be opened.
+    """
+    schemas = await introspection.schemas(caller.resources, caller.principal, str(assistant.assistant_id))
+    schema = schemas["input_schema"] or {}
+    properties = schema.get("properties")
+    if schema.get("type") != "object" or not isinstance(properties, dict):
+        return Form(schema={"type": "object"}, talks=False)
+    talks = MESSAGES in properties
+    if talks:
+        required = sorted({*schema.get("required", ()), MESSAGES})
+        schema = {
+            **schema,
+            "properties": {**properties, MESSAGES: dict(CONVERSATION)},
+            "required": required,
+        }
+    if b'"$ref"' not in orjson.dumps(schema["properties"]):
+        schema = {name: part for name, part in schema.items() if name != "$defs"}
+    return Form(schema=schema, talks=talks)
+
+
+def _is_default(assistant: Assistant) -> bool:
+    return assistant.assistant_id == default_assistant_id(assistant.graph_id)
+
+
+def _name(assistant: Assistant) -> str:
+    given = assistant.graph_id if _is_default(assistant) else assistant.name
+    return _UNUSUAL.sub("_", given)[:_LONGEST_NAME].strip("_") or assistant.graph_id
