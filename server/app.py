@@ -38,7 +38,7 @@ from .api.openapi import describe
 from .api.project_app import Approach, Fork, ProjectApp, Within
 from .auth.authenticate import Authenticator
 from .auth.project import ProjectAuthenticator
-from .bridges import mcp
+from .bridges import mcp, openai
 from .records.event_log import Hub
 from .resources import Resources, open_resources
 from .runs.assistants import Tenants
@@ -59,6 +59,7 @@ EXPOSED_HEADERS = (
     "x-pagination-next",
     "x-pagination-total",
     "x-request-id",
+    "x-thread-id",
 )
 """Response headers that scripts of other origins may read; without the first two no stream is resumed."""
 
@@ -191,6 +192,8 @@ def _include_routers(app: FastAPI, http: HttpSettings) -> None:
         app.include_router(store.router)
     if not http.disable_mcp:
         app.include_router(mcp.router)
+    if not http.disable_openai:
+        app.include_router(openai.router)
     if not http.disable_meta:
         app.include_router(system.router)
     if not http.disable_console:

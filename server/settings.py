@@ -191,6 +191,8 @@ class HttpSettings(Section):
     """Answer 404 on `/ok`, `/info`, `/metrics` and the API description."""
     disable_webhooks: bool = False
     """Run as asked, but send no webhooks."""
+    disable_openai: bool = False
+    """Answer 404 on `/v1/models` and `/v1/chat/completions`."""
     disable_console: bool = False
     """Do not serve the console."""
 

@@ -19,7 +19,8 @@ log = structlog.get_logger(__name__)
 OnLeave = Callable[[], Awaitable[None]]
 """Called when the client goes before the response is complete."""
 
-_LEAVE_DEADLINE_S = 30.0
+LEAVE_DEADLINE_S = 30.0
+"""How long what a client's leaving does may take."""
 _STILL_WAITING = b"\n"
 """Before a JSON text, white space is legal: it keeps a waiting client's read timeout from passing."""
 
@@ -80,7 +81,7 @@ class HeldResponse(EventSourceResponse):
         self._left = True
         if self._on_leave is not None:
             # The response around it is being cancelled, and a cancel half done would be forgotten.
-            with anyio.move_on_after(_LEAVE_DEADLINE_S, shield=True):
+            with anyio.move_on_after(LEAVE_DEADLINE_S, shield=True):
                 await self._on_leave()
 
 

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import orjson
 
 from ..api.callers import Caller
-from ..api.following import last_values, stop_on_leave
+from ..api.following import last_values, start_all, stop_on_leave
 from ..api.held import OnLeave
 from ..domain import Run
 from ..errors import NotFound
 from ..records import threads as thread_rows
-from ..runs import admission, threads
+from ..runs import threads
 from ..runs.admission import RunRequest
 from ..wire.run_stream import answer
 
@@ -78,7 +78,7 @@ async def begin(caller: Caller, request: RunRequest) -> Call:
     caller.must("threads", "create_run")
     passing = request.thread_id is None
     # Kept at first: on a thread that goes with its run nobody could answer what it asks.
-    run = await admission.admit(caller.resources, caller.principal, replace(request, on_completion="keep"))
+    [run] = await start_all(caller, [replace(request, on_completion="keep")])
     return Call(caller, run, passing)
 
 

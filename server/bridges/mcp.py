@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from mcp_types import (
@@ -202,7 +203,7 @@ def _input(form: Form, arguments: dict[str, Any]) -> dict[str, Any]:
     return {**arguments, MESSAGES: [{"role": "user", "content": arguments[MESSAGES]}]}
 
 
-def _result(thread_id: object, outcome: Outcome) -> CallToolResult:
+def _result(thread_id: UUID, outcome: Outcome) -> CallToolResult:
     match outcome.status:
         case "finished":
             text = last_answer(outcome.values) or encode(outcome.values).decode()
@@ -214,8 +215,8 @@ def _result(thread_id: object, outcome: Outcome) -> CallToolResult:
                 "interrupts": outcome.interrupts,
                 "values": outcome.values,
             }
-            where = f"It goes on when that is answered on thread {thread_id}; do not call the tool again."
-            return _said(f"{question(outcome.interrupts)}\n{where}", waiting)
+            text = f"{question(outcome.interrupts, thread_id)} Do not call the tool again."
+            return _said(text, waiting)
         case "failed" | "cancelled":
             return _failed(outcome.failure)
 

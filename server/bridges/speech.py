@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
+
+import orjson
+
+from ..domain import Event
 
 AI = frozenset({"ai", "AIMessage", "AIMessageChunk"})
 
@@ -31,11 +38,13 @@ def last_answer(values: Any) -> str | None:
     return None
 
 
-def question(interrupts: list[dict[str, Any]]) -> str:
-    """What a run waits for, in words that a person or a model can do something with."""
+def question(interrupts: list[dict[str, Any]], thread_id: UUID) -> str:
+    """What a run waits for and where, in words that a person or a model can do something with."""
+    where = f"It goes on when that is answered on thread {thread_id}."
     if not interrupts:
-        return "The run stopped at a breakpoint and waits until somebody lets it go on."
-    return "The run waits for a person: " + "; ".join(_asked(one.get("value")) for one in interrupts)
+        return f"The run stopped at a breakpoint and waits until somebody lets it go on.\n{where}"
+    asked = "; ".join(_asked(one.get("value")) for one in interrupts)
+    return f"The run waits for a person: {asked}\n{where}"
 
 
 def _asked(value: Any) -> str:
@@ -52,3 +61,60 @@ def _request(request: Any) -> str:
     if not isinstance(request, dict):
         return str(request)
     return f"approve `{request.get('name')}` with {request.get('args', request.get('arguments'))}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What was said and done in a state since a person spoke last."""
+
+    text: str
+    """What a model said last."""
+    open_calls: list[dict[str, Any]]
+    """Tool calls without an answer: the graph leaves them to whoever called it."""
+    made_calls: list[dict[str, Any]]
+    """Tool calls that the graph made, each with its `result`."""
+    input_tokens: int
+    output_tokens: int
+
+    @classmethod
+    def of(cls, values: Any) -> Turn:
+        """Read the last turn of a state."""
+        messages = messages_of(values)
+        spoke = [place for place, one in enumerate(messages) if one.get("type") == "human"]
+        turn = messages[spoke[-1] + 1 :] if spoke else messages
+        said = [one for one in turn if one.get("type") in AI]
+        answers = {one.get("tool_call_id"): one.get("content") for one in turn if one.get("type") == "tool"}
+        asked = [call for one in said for call in one.get("tool_calls") or ()]
+        usages = [one.get("usage_metadata") or {} for one in said]
+        return cls(
+            text=text_of(said[-1].get("content")) if said else "",
+            open_calls=[call for call in asked if call.get("id") not in answers],
+            made_calls=[
+                {name: call.get(name) for name in ("id", "name", "args")} | {"result": answers[call["id"]]}
+                for call in asked
+                if call.get("id") in answers
+            ],
+            input_tokens=sum(int(usage.get("input_tokens") or 0) for usage in usages),
+            output_tokens=sum(int(usage.get("output_tokens") or 0) for usage in usages),
+        )
+
+
+class Spoken:
+    """What models say in a run, as it comes; feed it every event of the run."""
+
+    def __init__(self) -> None:
+        self.said = False
+        self._speaker: str | None = None
+
+    def texts(self, event: Event) -> Iterator[str]:
+        """What an event adds to the text; messages are set apart by an empty line."""
+        if event.kind != "messages" or event.namespace:
+            return
+        message, _ = orjson.loads(event.data)
+        text = text_of(message.get("content")) if message.get("type") in AI else ""
+        if not text:
+            return
+        if self.said and message.get("id") != self._speaker:
+            yield "\n\n"
+        self.said, self._speaker = True, message.get("id")
+        yield text
