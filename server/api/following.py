@@ -53,7 +53,16 @@ async def start(
         Conflicting: it is `awaited` by a run of the same thread, which would wait for itself.
     """
     request = wanted.request(thread_id=thread_id, idempotency_key=idempotency_key)
-    held = None
+    return await start_request(caller, request, awaited=awaited)
+
+
+async def start_request(caller: Caller, request: RunRequest, *, awaited: bool) -> Run:
+    """Create a run as `start` does.
+
+    Raises:
+        Conflicting: it is `awaited` by a run of the same thread, which would wait for itself.
+    """
+    thread_id, held = request.thread_id, None
     if awaited:
         held = (await caller.ask("threads", "read", thread_id=thread_id, run_id=request.run_id)).held
     if awaited and caller.waiting is not None:

@@ -20,10 +20,14 @@ _IDS = {"thread_id": "thread", "run_id": "run", "assistant_id": "assistant", "re
 
 def problem(error: ServerError) -> Response:
     """The answer that tells a client what went wrong."""
-    headers: object = {"retry-after": "1"} if isinstance(error, Unavailable) else None
+    return _render(error.status, error.message, error.code, headers_of(error))
+
+
+def headers_of(error: ServerError) -> dict[str, str] | None:
+    """What a client is told besides, in whatever form it is told the error."""
     if isinstance(error, Refused):
-        headers = dict(error.headers)
-    return _render(error.status, error.message, error.code, headers)
+        return dict(error.headers)
+    return {"retry-after": "1"} if isinstance(error, Unavailable) else None
 
 
 def unexpected(error: Exception) -> Response:

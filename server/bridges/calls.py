@@ -9,7 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from ..api.callers import Caller
-from ..api.following import last_values, start_all, stop_on_leave
+from ..api.following import last_values, start_request, stop_on_leave
 from ..api.held import OnLeave
 from ..domain import Run
 from ..errors import NotFound
@@ -78,7 +78,7 @@ async def begin(caller: Caller, request: RunRequest) -> Call:
     caller.must("threads", "create_run")
     passing = request.thread_id is None
     # Kept at first: on a thread that goes with its run nobody could answer what it asks.
-    [run] = await start_all(caller, [replace(request, on_completion="keep")])
+    run = await start_request(caller, replace(request, on_completion="keep"), awaited=True)
     return Call(caller, run, passing)
 
 

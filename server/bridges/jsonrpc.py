@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from mcp_types import (
@@ -17,7 +18,7 @@ from mcp_types import (
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from ..api.problems import first_fault
+from ..api.problems import first_fault, headers_of
 from ..encoding import encode
 from ..errors import Invalid, ServerError
 
@@ -81,9 +82,12 @@ def fault_text(identity: RequestId | None, fault: Fault) -> bytes:
     return encode(_fault_shape(identity, fault))
 
 
-def fault_response(identity: RequestId | None, fault: Fault, *, status: int = 200) -> Response:
+def fault_response(
+    identity: RequestId | None, fault: Fault, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """The error of a request. What a method refuses is an answer, so its status is 200."""
-    return Response(fault_text(identity, fault), status_code=status, media_type="application/json")
+    text = fault_text(identity, fault)
+    return Response(text, status_code=status, headers=headers, media_type="application/json")
 
 
 def refusal(error: ServerError) -> Response:
@@ -91,7 +95,8 @@ def refusal(error: ServerError) -> Response:
     if isinstance(error, Invalid):
         return fault_response(None, Fault(PARSE_ERROR, error.message), status=400)
     code = INTERNAL_ERROR if error.status >= 500 else INVALID_REQUEST
-    return fault_response(None, Fault(code, error.message, {"code": error.code}), status=error.status)
+    fault = Fault(code, error.message, {"code": error.code})
+    return fault_response(None, fault, status=error.status, headers=headers_of(error))
 
 
 def _fault_shape(identity: RequestId | None, fault: Fault) -> dict[str, Any]:

@@ -38,21 +38,32 @@ class Form:
 
 
 async def offered(caller: Caller) -> dict[str, Assistant]:
-    """Every assistant of the tenant under a name of its own.
+    """Every assistant that the caller may find, under a name of its own.
 
     The default assistant of a graph has the graph's name. Of several with one name the oldest has it,
     the others get a part of their id behind it, so that a name never changes hands.
     """
+    answer = await caller.ask("assistants", "search", graph_id=None, metadata={}, limit=_PAGE, offset=0)
+    where = AssistantFilter(metadata=answer.metadata, held=answer.held)
     found: list[Assistant] = []
     async with caller.database.connection() as connection:
         while True:
             page = Page(_PAGE, len(found), "created_at", "asc")
-            read = await assistants.search(
-                connection, tenant_id=caller.tenant_id, where=AssistantFilter(), page=page
-            )
+            read = await assistants.search(connection, tenant_id=caller.tenant_id, where=where, page=page)
             found += read.assistants
             if len(read.assistants) < _PAGE:
-                return named(one for one in found if one.graph_id in caller.resources.catalog.graph_ids)
+                break
+        graph_ids = caller.resources.catalog.graph_ids
+        if where.held is not None or where.metadata:
+            # The one that each graph has by itself is everybody's to run, whoever may see which others.
+            defaults = [
+                await assistants.get(
+                    connection, tenant_id=caller.tenant_id, assistant_id=default_assistant_id(graph_id)
+                )
+                for graph_id in graph_ids
+            ]
+            found += [one for one in defaults if one is not None and one not in found]
+    return named(one for one in found if one.graph_id in graph_ids)
 
 
 def named(found: Iterable[Assistant]) -> dict[str, Assistant]:
@@ -84,9 +95,13 @@ async def form_of(caller: Caller, assistant: Assistant) -> Form:
     """What an assistant takes.
 
     Raises:
-        ServerError: its graph cannot be opened.
+        ServerError: its graph cannot be opened, or the caller may not see what is in it.
     """
-    schemas = await introspection.schemas(caller.resources, caller.principal, str(assistant.assistant_id))
+    assistant_id = assistant.assistant_id
+    held = None
+    if not _is_default(assistant):
+        held = (await caller.ask("assistants", "read", assistant_id=assistant_id, metadata={})).held
+    schemas = await introspection.schemas(caller.resources, caller.principal, str(assistant_id), held=held)
     schema = schemas["input_schema"] or {}
     properties = schema.get("properties")
     if schema.get("type") != "object" or not isinstance(properties, dict):

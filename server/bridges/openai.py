@@ -20,10 +20,11 @@ from starlette.responses import Response
 from ..api.bodies import body
 from ..api.callers import Caller, may
 from ..api.held import event_stream
+from ..api.problems import headers_of
 from ..api.schemas import Body, CommandBody, Identifier, Text
 from ..domain import Assistant
 from ..encoding import encode
-from ..errors import Invalid, NotFound, ServerError, Unavailable
+from ..errors import Invalid, NotFound, ServerError
 from ..records import threads
 from ..runs.admission import RunRequest
 from ..wire.run_stream import beginning
@@ -41,8 +42,8 @@ _NO_TOOLS = "`tools` are not taken: what an assistant may call is a matter of it
 
 def _refusal(error: ServerError) -> Response:
     kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-    headers = {"retry-after": "1"} if isinstance(error, Unavailable) else None
-    return _json(_problem(error.message, kind, error.code), status=error.status, headers=headers)
+    problem = _problem(error.message, kind, error.code)
+    return _json(problem, status=error.status, headers=headers_of(error))
 
 
 router = APIRouter(prefix="/v1", tags=["bridges"], route_class=enveloped(_refusal))
@@ -329,8 +330,9 @@ async def _new_messages(
 
 
 async def _has_conversation(caller: Caller, thread_id: UUID) -> bool:
+    held = (await caller.ask("threads", "read", thread_id=thread_id)).held
     async with caller.database.connection() as connection:
-        thread = await threads.get(connection, tenant_id=caller.tenant_id, thread_id=thread_id)
+        thread = await threads.get(connection, tenant_id=caller.tenant_id, thread_id=thread_id, held=held)
     return thread is not None and bool(messages_of(thread.values))
 
 

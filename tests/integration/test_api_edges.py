@@ -111,6 +111,7 @@ async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: Serv
             "assistant_or_graph": assistant,
             "checkpoint_id": "c",
             "namespace": "n",
+            "model": assistant,
         }
         body = {
             "assistant_id": assistant,

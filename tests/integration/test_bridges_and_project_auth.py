@@ -1,0 +1,57 @@
+"""What the project's own `Auth` object keeps from somebody, other protocols keep as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from .test_project_auth import ALICE, BOB, as_user, guarded, made_assistant
+
+__all__ = ["guarded"]
+
+
+async def rpc(http: httpx.AsyncClient, headers: dict[str, str], method: str, params: Any = None) -> Any:
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}
+    return (await http.post("/mcp", json=message, headers=headers)).json()
+
+
+async def tools(http: httpx.AsyncClient, headers: dict[str, str]) -> set[str]:
+    return {tool["name"] for tool in (await rpc(http, headers, "tools/list"))["result"]["tools"]}
+
+
+async def test_an_assistant_of_somebody_else_is_no_tool(guarded: httpx.AsyncClient) -> None:
+    await made_assistant(guarded, BOB)
+    assert "Untitled" in await tools(guarded, BOB)
+    assert "who" in (of_alice := await tools(guarded, ALICE))
+    assert "Untitled" not in of_alice
+    called = {"name": "Untitled", "arguments": {}}
+    assert (await rpc(guarded, ALICE, "tools/call", called))["error"]["code"] == -32602
+    assert (await rpc(guarded, BOB, "tools/call", called))["result"]["isError"] is False
+
+
+async def test_a_run_that_the_handlers_refuse_is_no_run_of_a_tool_either(guarded: httpx.AsyncClient) -> None:
+    await made_assistant(guarded, BOB)
+    called = {"name": "Untitled", "arguments": {}}
+    for denied in ("threads.create_run", "threads.read", "assistants.read"):
+        refused = await rpc(guarded, as_user("bob", f"deny:{denied}"), "tools/call", called)
+        assert refused["error"]["data"] == {"code": "forbidden"}, denied
+
+
+async def test_the_assistant_of_a_graph_is_everybodys_and_runs_for_whoever_calls(
+    guarded: httpx.AsyncClient,
+) -> None:
+    called = await rpc(guarded, ALICE, "tools/call", {"name": "who", "arguments": {}})
+    assert called["result"]["structuredContent"]["told"]["identity"] == "alice"
+    waiting = await rpc(guarded, ALICE, "tools/call", {"name": "who", "arguments": {"waits": True}})
+    thread = waiting["result"]["structuredContent"]["thread_id"]
+    assert (await guarded.get(f"/threads/{thread}", headers=ALICE)).status_code == 200
+    assert (await guarded.get(f"/threads/{thread}", headers=BOB)).status_code == 404
+
+
+async def test_what_the_handlers_say_to_a_stranger_comes_with_its_headers(guarded: httpx.AsyncClient) -> None:
+    for path in ("/mcp", "/v1/chat/completions"):
+        refused = await guarded.post(path, json={})
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert refused.json()["error"]["message"] == "who is there?"
