@@ -73,10 +73,11 @@ def _waits_for_an_end(request: Request, wanted: Filter) -> bool:
     """Whether a reader would wait for ever after a run that was stopped.
 
     The iterators of the Python SDK end at `completed` and `failed`, and at the end of the stream, but pass
-    over `interrupted`. Its watcher of lifecycles serves later runs too and must stay.
+    over `interrupted`. Its watcher of lifecycles serves later runs too and must stay. It keeps the name of
+    the HTTP client that it is given.
     """
-    is_python_sdk = request.headers.get("user-agent", "").startswith("langgraph-sdk-py")
-    return is_python_sdk and wanted.channels != {"lifecycle", "input"}
+    is_python = request.headers.get("user-agent", "").startswith(("langgraph-sdk-py", "python-httpx"))
+    return is_python and wanted.channels != {"lifecycle", "input"}
 
 
 @router.websocket("/stream/events")
