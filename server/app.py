@@ -19,6 +19,7 @@ from ..tools.toolbox import Toolbox
 from .api import (
     assistants,
     console,
+    crons,
     problems,
     reviews,
     runs,
@@ -181,6 +182,7 @@ def _include_routers(app: FastAPI, http: HttpSettings) -> None:
         app.include_router(stateless.router)
         app.include_router(streams.router)
         app.include_router(webhooks.router)
+        app.include_router(crons.router)
     if not http.disable_threads:
         app.include_router(threads.router)
         app.include_router(thread_events.router)

@@ -1,10 +1,10 @@
-"""Run, thread, assistant and event: the records and their status sets."""
+"""Run, thread, assistant, cron and event: the records and their status sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
@@ -23,6 +23,9 @@ node. error: the last run failed."""
 MultitaskStrategy = Literal["reject", "interrupt", "rollback", "enqueue"]
 CancelAction = Literal["interrupt", "rollback"]
 Durability = Literal["sync", "async", "exit"]
+OnRunCompleted = Literal["delete", "keep"]
+TtlStrategy = Literal["delete", "keep_latest"]
+"""What becomes of a thread that nobody has touched for its time: it goes, or only its history does."""
 
 INFLIGHT: frozenset[RunStatus] = frozenset({"pending", "running"})
 
@@ -124,6 +127,14 @@ class LeftBy:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Ttl:
+    """How long a thread is kept after its last change, and what happens then."""
+
+    time: timedelta
+    strategy: TtlStrategy
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
     """A durable conversation or case; the owner of state."""
@@ -138,6 +149,10 @@ class Thread:
     """Pending interrupts by task id, each `{"id", "value"}`."""
     error: dict[str, str] | None
     left_by: LeftBy | None
+    ttl: timedelta | None
+    ttl_strategy: TtlStrategy | None
+    expires_at: datetime | None
+    """None: never, or not before it changes again."""
     fence: int
     last_seq: int
     created_at: datetime
@@ -174,6 +189,45 @@ class Assistant:
     def from_row(cls, row: Mapping[str, Any]) -> Assistant:
         """Build from a row of `interlock.assistants`."""
         return cls(**{name: row[name] for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cron:
+    """A run that starts by the clock."""
+
+    tenant_id: str
+    cron_id: UUID
+    assistant_id: UUID
+    thread_id: UUID | None
+    """None: each firing gets a thread of its own."""
+    schedule: str
+    timezone: str | None
+    """Name in the IANA database; None is UTC."""
+    end_time: datetime | None
+    enabled: bool
+    on_run_completed: OnRunCompleted | None
+    """What becomes of the thread of a firing; None where the thread is the cron's."""
+    payload: dict[str, Any]
+    """The run to create, as the request named it."""
+    metadata: dict[str, Any]
+    principal: Principal
+    """Whose cron it is, with the rights of the time when it was written."""
+    next_run_at: datetime | None
+    failure_count: int
+    """Refused firings in a row."""
+    last_failure: dict[str, Any] | None
+    """The last one: `error`, `message`, `slot` and `at`."""
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Cron:
+        """Build from a row of `interlock.crons`."""
+        fields = {name: row[name] for name in cls.__dataclass_fields__}
+        fields["payload"] = orjson.loads(row["payload"])
+        fields["last_failure"] = orjson.loads(row["last_failure"]) if row["last_failure"] else None
+        fields["principal"] = Principal.from_row(row["principal"])
+        return cls(**fields)
 
 
 EventKind = Literal[

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Seconds = Annotated[float, Field(gt=0)]
+Minutes = Annotated[float, Field(gt=0, le=52_560_000)]
+"""At most a hundred years."""
 
 
 class Section(BaseModel):

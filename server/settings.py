@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from .clock_settings import CronSettings, ThreadTtlSettings
 from .section import Seconds, Section
 from .webhook_settings import WebhookSettings
 
@@ -345,6 +346,8 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     worker: WorkerSettings = WorkerSettings()
     events: EventSettings = EventSettings()
+    crons: CronSettings = CronSettings()
+    thread_ttl: ThreadTtlSettings = ThreadTtlSettings()
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
     tools: ToolSettings = ToolSettings()

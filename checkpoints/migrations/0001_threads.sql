@@ -19,6 +19,11 @@ CREATE TABLE interlock.threads (
     -- When its runs are served: what the project's hook decided at its first run. NULL: not decided.
     priority smallint,
     fairness_group text COLLATE "C",
+    -- How long the thread is kept after its last change, what happens then, and when. `expires_at` is NULL
+    -- without a time, and after the history was cut until the thread changes again.
+    ttl interval CHECK (ttl > interval '0'),
+    ttl_strategy text CHECK (ttl_strategy IN ('delete', 'keep_latest')),
+    expires_at timestamptz,
     -- Grows with each new writer; a write that names an older one is refused.
     fence bigint NOT NULL DEFAULT 0,
     -- Number of the last event of the thread.
@@ -32,6 +37,7 @@ CREATE TABLE interlock.threads (
 ) WITH (fillfactor = 70, autovacuum_analyze_threshold = 50, autovacuum_analyze_scale_factor = 0.02);
 
 CREATE INDEX threads_updated_idx ON interlock.threads (tenant_id, updated_at DESC);
+CREATE INDEX threads_expiry_idx ON interlock.threads (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX threads_metadata_idx ON interlock.threads USING gin (metadata jsonb_path_ops);
 
 CREATE FUNCTION interlock.hold_fence(tenant text, thread uuid, token bigint) RETURNS void

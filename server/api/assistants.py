@@ -15,17 +15,17 @@ from ..records.assistants import AssistantFilter, Content
 from ..records.held import Held, stamped
 from ..records.paging import Page
 from ..runs import assistants, introspection
-from .bodies import body
-from .callers import AssistantId, Caller, may
-from .schemas import (
+from .assistant_schemas import (
     AssistantCount,
     AssistantCreate,
     AssistantPatch,
     AssistantSearch,
-    Text,
     VersionChoice,
     VersionSearch,
 )
+from .bodies import body
+from .callers import AssistantId, Caller, may
+from .schemas import Text
 from .shapes import assistant_shape, json_response, nothing, page_response, selected, version_shape
 
 router = APIRouter(prefix="/assistants", tags=["assistants"])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ..domain import ThreadStatus
-from ..records.assistants import AssistantOrder
+from ..domain import ThreadStatus, Ttl, TtlStrategy
 from ..records.paging import SortOrder
 from ..records.threads import ThreadOrder
 from ..runs.state import Place, Update
+from ..section import Minutes
 
 
 class Body(BaseModel):
@@ -124,86 +125,6 @@ def _graphless(value: Any) -> Any:
 
 ThreadMetadata = Annotated[JsonObject, BeforeValidator(_graphless)]
 
-# --- assistants ----------------------------------------------------------------------------------
-
-AssistantField = Literal[
-    "assistant_id",
-    "graph_id",
-    "name",
-    "description",
-    "config",
-    "context",
-    "created_at",
-    "updated_at",
-    "metadata",
-    "version",
-]
-
-
-class AssistantCreate(Body):
-    """A new assistant."""
-
-    graph_id: Identifier
-    assistant_id: UUID | None = None
-    config: JsonObject = Field(default_factory=dict)
-    context: JsonObject = Field(default_factory=dict)
-    metadata: JsonObject = Field(default_factory=dict)
-    name: Name | None = None
-    description: Text | None = None
-    if_exists: Literal["raise", "do_nothing"] = "raise"
-
-
-class AssistantPatch(Body):
-    """Changes that make the next version of an assistant; what is left out stays."""
-
-    null_is_absent: ClassVar[bool] = False
-
-    graph_id: Identifier | None = None
-    config: JsonObject | None = None
-    context: JsonObject | None = None
-    metadata: JsonObject | None = None
-    name: Name | None = None
-    description: Text | None = None
-
-    def changes(self) -> dict[str, Any]:
-        """What the request names; null means "as before", but for the description, which it empties."""
-        return {
-            name: value for name, value in self.given().items() if value is not None or name == "description"
-        }
-
-
-class AssistantCount(Body):
-    """Which assistants."""
-
-    metadata: MetadataFilter = None
-    graph_id: Text | None = None
-    name: Text | None = None
-
-
-class AssistantSearch(AssistantCount):
-    """Which assistants, in which order, and which page of them."""
-
-    limit: Limit = 10
-    offset: Offset = 0
-    sort_by: AssistantOrder | None = None
-    sort_order: SortOrder | None = None
-    select: list[AssistantField] | None = None
-
-
-class VersionSearch(Body):
-    """Which versions of an assistant."""
-
-    metadata: MetadataFilter = None
-    limit: Limit = 10
-    offset: Offset = 0
-
-
-class VersionChoice(Body):
-    """The version to return to."""
-
-    version: Annotated[int, Field(ge=1, lt=2**31)]
-
-
 # --- threads -------------------------------------------------------------------------------------
 
 ThreadField = Literal[
@@ -249,6 +170,28 @@ class Superstep(Body):
     updates: Annotated[list[SuperstepUpdate], Field(min_length=1)]
 
 
+class TtlBody(Body):
+    """How long a thread is kept after its last change."""
+
+    ttl: Minutes
+    """In minutes."""
+    strategy: TtlStrategy = "delete"
+    """`keep_latest` deletes the history only."""
+
+    def ttl_of(self) -> Ttl:
+        """As the rules of threads take it."""
+        return Ttl(timedelta(minutes=self.ttl), self.strategy)
+
+
+def _minutes_alone(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"ttl": value} if is_number else value
+
+
+ThreadTtl = Annotated[TtlBody, BeforeValidator(_minutes_alone)]
+"""A time to live, or its minutes alone."""
+
+
 class ThreadCreate(Body):
     """A new thread, with the state it begins with."""
 
@@ -258,6 +201,8 @@ class ThreadCreate(Body):
     metadata: ThreadMetadata = Field(default_factory=dict)
     if_exists: Literal["raise", "do_nothing"] = "raise"
     supersteps: list[Superstep] | None = None
+    ttl: ThreadTtl | None = None
+    """How long to keep it: minutes, or `{"ttl", "strategy"}`."""
 
     def updates(self) -> list[list[Update]]:
         """The supersteps as the rules of state take them."""
@@ -265,9 +210,10 @@ class ThreadCreate(Body):
 
 
 class ThreadPatch(Body):
-    """What to merge into a thread's metadata."""
+    """What to merge into a thread's metadata, and how long to keep it from now on."""
 
     metadata: ThreadMetadata = Field(default_factory=dict)
+    ttl: ThreadTtl | None = None
 
 
 class ThreadCount(Body):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 
-from ..domain import Assistant, Run, Thread
+from ..domain import Assistant, Cron, Run, Thread
 
 JsonObject = dict[str, Any]
 
@@ -60,9 +61,9 @@ def version_shape(version: Assistant) -> JsonObject:
     return shape
 
 
-def thread_shape(thread: Thread) -> JsonObject:
+def thread_shape(thread: Thread, *, with_ttl: bool = False) -> JsonObject:
     """A thread. `interrupts` is always there: inboxes read it unasked."""
-    return {
+    shape = {
         "thread_id": thread.thread_id,
         "created_at": thread.created_at,
         "updated_at": thread.updated_at,
@@ -74,6 +75,40 @@ def thread_shape(thread: Thread) -> JsonObject:
         "interrupts": thread.interrupts,
         "error": thread.error,
     }
+    if with_ttl:
+        shape["ttl"] = thread.ttl and {
+            "strategy": thread.ttl_strategy,
+            "ttl_minutes": thread.ttl.total_seconds() / 60,
+            "expires_at": thread.expires_at,
+        }
+    return shape
+
+
+def cron_shape(cron: Cron) -> JsonObject:
+    """A cron, with the run that it creates as `payload`."""
+    return {
+        "cron_id": cron.cron_id,
+        "assistant_id": cron.assistant_id,
+        "thread_id": cron.thread_id,
+        "user_id": cron.principal.subject,
+        "schedule": cron.schedule,
+        "timezone": cron.timezone,
+        "end_time": _utc(cron.end_time),
+        "enabled": cron.enabled,
+        "next_run_date": _utc(cron.next_run_at),
+        "on_run_completed": cron.on_run_completed,
+        "payload": cron.payload,
+        "metadata": cron.metadata,
+        "failure_count": cron.failure_count,
+        "last_failure": cron.last_failure,
+        "created_at": cron.created_at,
+        "updated_at": cron.updated_at,
+    }
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """In UTC, whatever zone the session of the database has."""
+    return None if moment is None else moment.astimezone(UTC)
 
 
 def run_shape(run: Run) -> JsonObject:

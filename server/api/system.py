@@ -17,7 +17,7 @@ router = APIRouter(tags=["system"])
 
 FLAGS = {
     "assistants": True,
-    "crons": False,
+    "crons": True,
     "langsmith": False,
     "langsmith_tracing_replicas": False,
     "langsmith_tracing_session_on_runs": False,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 from uuid_utils.compat import uuid7
 
+from ..errors import Invalid
 from ..records import threads as records
 from ..records.held import stamped
 from ..records.paging import Page
@@ -43,6 +45,7 @@ async def create_thread(
         held=answer.held,
         keep_existing=wanted.if_exists == "do_nothing",
         supersteps=wanted.updates(),
+        ttl=wanted.ttl.ttl_of() if wanted.ttl else None,
     )
     return json_response(thread_shape(made))
 
@@ -92,13 +95,16 @@ async def prune_threads(
 
 
 @router.get("/{thread_id}")
-async def get_thread(caller: MayRead, thread_id: ThreadId) -> Response:
-    """One thread."""
+async def get_thread(
+    caller: MayRead, thread_id: ThreadId, include: Annotated[list[Text] | None, Query()] = None
+) -> Response:
+    """One thread; `include=ttl` shows how long it is kept."""
+    with_ttl = _includes_ttl(include or ())
     answer = await caller.ask("threads", "read", thread_id=thread_id)
     found = await threads.get(
         caller.resources, tenant_id=caller.tenant_id, thread_id=thread_id, held=answer.held
     )
-    return json_response(thread_shape(found))
+    return json_response(thread_shape(found, with_ttl=with_ttl))
 
 
 @router.get("/{thread_id}/storage")
@@ -118,13 +124,14 @@ async def change_thread(
     wanted: Annotated[ThreadPatch, body(ThreadPatch)],
     prefer: Annotated[Text, Header()] = "",
 ) -> Response:
-    """Merge into a thread's metadata."""
+    """Merge into a thread's metadata, and set how long it is kept."""
     answer = await caller.ask("threads", "update", thread_id=thread_id, metadata=wanted.metadata)
-    changed = await threads.merge_metadata(
+    changed = await threads.change(
         caller.resources,
         tenant_id=caller.tenant_id,
         thread_id=thread_id,
         metadata=stamped(answer.metadata, answer.held, changed_only=True),
+        ttl=wanted.ttl.ttl_of() if wanted.ttl else None,
         held=answer.held,
     )
     return nothing() if "return=minimal" in prefer else json_response(thread_shape(changed))
@@ -175,3 +182,11 @@ async def _filter(
         status=wanted.status,
         held=answer.held,
     )
+
+
+def _includes_ttl(include: Sequence[str]) -> bool:
+    """Whether a comma-separated or repeated `include` names the one thing there is to include."""
+    names = {name.strip() for given in include for name in given.split(",")} - {""}
+    if unknown := names - {"ttl"}:
+        raise Invalid(f"include: there is no {min(unknown)!r}; only `ttl` can be included")
+    return "ttl" in names

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from ...tools.policy.permissions import Principal
 from ..errors import Unauthenticated
+from ..runs.owners import principal_of
 from ..settings import ApiKey
 
 ANONYMOUS = Principal(tenant="default", subject="anonymous", roles=frozenset({"admin"}))
@@ -22,15 +23,7 @@ class Authenticator:
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
         # Looked up by digest, so the time it takes tells nothing about the secret.
-        self._principals = {
-            bytes.fromhex(key.sha256): Principal(
-                tenant=key.tenant,
-                subject=key.subject,
-                roles=frozenset(key.roles),
-                permissions=frozenset(key.permissions),
-            )
-            for key in keys
-        }
+        self._principals = {bytes.fromhex(key.sha256): principal_of(key) for key in keys}
 
     @property
     def tenants(self) -> frozenset[str]:

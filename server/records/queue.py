@@ -14,10 +14,11 @@ from uuid import UUID
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.notify import PRESENCE
 from ...checkpoints.queries import load_queries
-from ..domain import Run, RunStatus, Thread
+from ..domain import Run, RunStatus, Thread, Ttl
 from .held import Held, held_parameter
 from .segments import Last, NewEvent, pack, shown
 from .settlement import Settlement
+from .threads import ttl_columns
 
 _QUERIES = load_queries(__file__)
 
@@ -82,16 +83,16 @@ class LeaseState:
 
 
 async def create_thread(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
+    connection: Connection,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    metadata: Mapping[str, Any],
+    ttl: Ttl | None = None,
 ) -> Thread | None:
     """Create and lock a thread; None when it exists."""
-    row = await _one(
-        connection,
-        _QUERIES.create_thread,
-        tenant_id=tenant_id,
-        thread_id=thread_id,
-        metadata=jsonb(dict(metadata)),
-    )
+    columns = {"metadata": jsonb(dict(metadata)), **ttl_columns(ttl)}
+    row = await _one(connection, _QUERIES.create_thread, tenant_id=tenant_id, thread_id=thread_id, **columns)
     return Thread.from_row(row | {"status": row["settled_status"]}) if row else None
 
 

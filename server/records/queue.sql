@@ -1,9 +1,9 @@
 -- name: create_thread
 -- Makes the thread of a run. No row: somebody else made it a moment ago.
-INSERT INTO interlock.threads (tenant_id, thread_id, metadata, config)
-VALUES (%(tenant_id)s, %(thread_id)s, %(metadata)s, '{"configurable": {}}')
-ON CONFLICT (tenant_id, thread_id) DO NOTHING
-RETURNING *
+INSERT INTO interlock.threads (tenant_id, thread_id, metadata, config, ttl, ttl_strategy, expires_at)
+SELECT %(tenant_id)s, %(thread_id)s, %(metadata)s, '{"configurable": {}}', ttl, %(ttl_strategy)s, now() + ttl
+FROM CAST(%(ttl)s AS interval) AS ttl
+ON CONFLICT (tenant_id, thread_id) DO NOTHING RETURNING *
 
 -- name: lock_thread
 -- Everything that moves a run locks its thread first, so that no two such steps mix.
@@ -33,7 +33,7 @@ thread AS (
         last_seq = last_seq + 1,
         priority = COALESCE(priority, %(thread_priority)s),
         fairness_group = COALESCE(fairness_group, %(thread_group)s),
-        updated_at = now()
+        updated_at = now(), expires_at = now() + ttl
     WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
     RETURNING last_seq, last_shown, priority, fairness_group
 ),
@@ -241,7 +241,7 @@ WITH thread AS (
         left_by = %(left_by)s,
         last_seq = last_seq + %(count)s,
         last_shown = last_shown + %(shown)s,
-        updated_at = now(),
+        updated_at = now(), expires_at = now() + ttl,
         state_updated_at = now()
     WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND fence = %(fence)s
     RETURNING tenant_id, thread_id, last_seq, last_shown
@@ -368,7 +368,7 @@ UPDATE interlock.threads SET
     error = %(thread_error)s,
     exact = %(exact)s,
     left_by = %(left_by)s,
-    updated_at = now(),
+    updated_at = now(), expires_at = now() + ttl,
     state_updated_at = CASE WHEN %(values)s::jsonb IS NULL THEN state_updated_at ELSE now() END
 WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.queries import load_queries
-from ..domain import Thread, ThreadStatus
+from ..domain import Thread, ThreadStatus, Ttl
 from .held import Held, held_parameter
 from .paging import Page, fetch_one
 
@@ -63,14 +63,24 @@ async def has_priority(connection: Connection, *, tenant_id: str, thread_id: UUI
     return row is not None
 
 
+def ttl_columns(ttl: Ttl | None) -> dict[str, Any]:
+    """Parameters of the statements that store a time to live."""
+    return {"ttl": ttl.time if ttl else None, "ttl_strategy": ttl.strategy if ttl else None}
+
+
 async def insert(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any]
+    connection: Connection,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    metadata: Mapping[str, Any],
+    ttl: Ttl | None = None,
 ) -> Thread | None:
     """Make a thread; None when the id is taken."""
     row = await fetch_one(
         connection,
         _QUERIES.insert_thread,
-        {"tenant_id": tenant_id, "thread_id": thread_id, "metadata": jsonb(metadata)},
+        {"tenant_id": tenant_id, "thread_id": thread_id, "metadata": jsonb(metadata), **ttl_columns(ttl)},
     )
     return Thread.from_row(row) if row else None
 
@@ -82,18 +92,28 @@ async def get(connection: Connection, *, tenant_id: str, thread_id: UUID, held: 
     return Thread.from_row(row) if row else None
 
 
-async def merge_metadata(
-    connection: Connection, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any], held: Held = None
+async def change(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    metadata: Mapping[str, Any],
+    ttl: Ttl | None = None,
+    held: Held = None,
 ) -> Thread | None:
-    """Merge into a thread's metadata, one level deep; None when there is no such thread."""
+    """Merge into a thread's metadata, one level deep, and set its time to live if one is given.
+
+    None when there is no such thread.
+    """
     row = await fetch_one(
         connection,
-        _QUERIES.merge_metadata,
+        _QUERIES.change_thread,
         {
             "tenant_id": tenant_id,
             "thread_id": thread_id,
             "metadata": jsonb(metadata),
             "held": held_parameter(held),
+            **ttl_columns(ttl),
         },
     )
     return Thread.from_row(row) if row else None
@@ -132,6 +152,24 @@ async def delete(connection: Connection, *, tenant_id: str, thread_id: UUID) -> 
     """Delete a thread with its runs and events; False when there was none."""
     parameters = {"tenant_id": tenant_id, "thread_id": thread_id}
     return await fetch_one(connection, _QUERIES.delete_thread, parameters) is not None
+
+
+async def expired(connection: Connection, *, limit: int) -> list[ThreadKey]:
+    """Threads of all tenants that have outlived their time, the longest expired first. Nothing is locked."""
+    rows = await (await connection.execute(_QUERIES.expired_threads, {"limit": limit})).fetchall()
+    return [ThreadKey(tenant_id=row["tenant_id"], thread_id=row["thread_id"]) for row in rows]
+
+
+async def lock_expired(connection: Connection, *, tenant_id: str, thread_id: UUID) -> Thread | None:
+    """Lock a thread that has outlived its time; None when somebody holds it, or has changed it."""
+    parameters = {"tenant_id": tenant_id, "thread_id": thread_id}
+    row = await fetch_one(connection, _QUERIES.lock_expired, parameters)
+    return Thread.from_row(row) if row else None
+
+
+async def keep_from_expiring(connection: Connection, *, tenant_id: str, thread_id: UUID) -> None:
+    """Leave a thread alone until it changes again."""
+    await connection.execute(_QUERIES.keep_from_expiring, {"tenant_id": tenant_id, "thread_id": thread_id})
 
 
 async def of_assistant(connection: Connection, *, tenant_id: str, assistant_id: UUID) -> list[UUID]:

@@ -1,7 +1,7 @@
 -- name: insert_thread
 -- A new thread; no row comes back when the id is taken.
-INSERT INTO interlock.threads (tenant_id, thread_id, metadata)
-VALUES (%(tenant_id)s, %(thread_id)s, %(metadata)s)
+INSERT INTO interlock.threads (tenant_id, thread_id, metadata, ttl, ttl_strategy, expires_at)
+VALUES (%(tenant_id)s, %(thread_id)s, %(metadata)s, %(ttl)s, %(ttl_strategy)s, now() + %(ttl)s::interval)
 ON CONFLICT (tenant_id, thread_id) DO NOTHING
 RETURNING *, settled_status AS status;
 
@@ -15,11 +15,16 @@ FROM interlock.threads t
 WHERE t.tenant_id = %(tenant_id)s AND t.thread_id = %(thread_id)s
   AND (%(held)s::jsonb IS NULL OR t.metadata @> %(held)s::jsonb);
 
--- name: merge_metadata
--- Shallow merge: nested objects are replaced, a null is stored as null.
+-- name: change_thread
+-- Shallow merge of metadata: nested objects are replaced, a null is stored as null. The time to live
+-- begins anew.
 WITH patched AS (
     UPDATE interlock.threads
-    SET metadata = metadata || %(metadata)s, updated_at = now()
+    SET metadata = metadata || %(metadata)s,
+        ttl = coalesce(%(ttl)s::interval, ttl),
+        ttl_strategy = coalesce(%(ttl_strategy)s, ttl_strategy),
+        expires_at = now() + coalesce(%(ttl)s::interval, ttl),
+        updated_at = now()
     WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
       AND (%(held)s::jsonb IS NULL OR metadata @> %(held)s::jsonb)
     RETURNING *
@@ -39,9 +44,13 @@ RETURNING fence;
 -- name: copy_thread_row
 -- A second thread with the same metadata, config and shown state. Nobody's run left the copy: an answer
 -- there is an act of whoever gives it.
-INSERT INTO interlock.threads
-    (tenant_id, thread_id, metadata, config, settled_status, values, interrupts, error, exact)
-SELECT tenant_id, %(new_thread_id)s, metadata || %(metadata)s, config, settled_status, values, interrupts, error, exact
+INSERT INTO interlock.threads (
+    tenant_id, thread_id, metadata, config, settled_status, values, interrupts, error, exact, ttl,
+    ttl_strategy, expires_at
+)
+SELECT
+    tenant_id, %(new_thread_id)s, metadata || %(metadata)s, config, settled_status, values, interrupts, error,
+    exact, ttl, ttl_strategy, now() + ttl
 FROM interlock.threads
 WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
 RETURNING *, settled_status AS status;
@@ -65,11 +74,29 @@ SELECT thread_id FROM gone;
 SELECT thread_id FROM interlock.threads
 WHERE tenant_id = %(tenant_id)s AND metadata @> %(stamp)s;
 
+-- name: expired_threads
+-- Threads of all tenants that have outlived their time, the longest expired first.
+SELECT tenant_id, thread_id FROM interlock.threads
+WHERE expires_at < now()
+ORDER BY expires_at
+LIMIT %(limit)s;
+
+-- name: lock_expired
+-- One of them, unless somebody holds it or has changed it meanwhile.
+SELECT t.*, t.settled_status AS status FROM interlock.threads t
+WHERE t.tenant_id = %(tenant_id)s AND t.thread_id = %(thread_id)s AND t.expires_at < now()
+FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: keep_from_expiring
+-- Until its next change.
+UPDATE interlock.threads SET expires_at = NULL
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s;
+
 -- name: search_threads
 -- A page of threads; an order and the page follow. Large columns are read only when asked for.
 SELECT
     t.tenant_id, t.thread_id, t.metadata, t.config, t.interrupts, t.error, t.left_by, t.fence, t.last_seq,
-    t.created_at, t.updated_at, t.state_updated_at,
+    t.ttl, t.ttl_strategy, t.expires_at, t.created_at, t.updated_at, t.state_updated_at,
     CASE WHEN %(with_values)s THEN t.values END AS values,
     CASE WHEN %(with_values)s THEN t.exact END AS exact,
     CASE WHEN EXISTS (

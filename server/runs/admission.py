@@ -31,6 +31,7 @@ from .naming import NO_THREAD, assistant_of
 from .permitting import Permit, permit
 from .priority import ThreadPriority, decided_for, run_metadata
 from .reviews import ResumePlan, answer
+from .threads import default_ttl
 from .webhooks import require_target
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
 _PLACE = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
-_OURS = frozenset({"thread_id", "run_id", *_PLACE})
-"""Keys of `configurable` that name a place, not a setting of the graph."""
+_OURS = frozenset({"thread_id", "run_id", "cron_id", *_PLACE})
+"""Keys of `configurable` that say where a run belongs, not a setting of the graph."""
 _TRIES = 5
 
 
@@ -84,6 +85,8 @@ class RunRequest:
     feedback_keys: Sequence[str] | None = None
     priority: int | None = None
     """Lower is served first; None: as the thread says."""
+    cron_id: UUID | None = None
+    """The cron that starts it."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """What came with the request and stands in `configurable`, over what the request says there itself."""
     idempotency_key: str | None = None
@@ -240,7 +243,8 @@ class _Admission:
         thread = None
         if request.thread_id is None or request.if_not_exists == "create":
             metadata = stamped(request.metadata, self.permit.made)
-            thread = await queue.create_thread(self.connection, **identity, metadata=metadata)
+            ttl = default_ttl(self.resources.settings)
+            thread = await queue.create_thread(self.connection, **identity, metadata=metadata, ttl=ttl)
         if thread is None:
             thread = await queue.lock_thread(self.connection, **identity, held=self.permit.thread)
         if thread is None:

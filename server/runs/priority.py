@@ -52,6 +52,8 @@ class Asked:
     thread: Thread | None
     assistant: Assistant
     run_metadata: Mapping[str, Any]
+    cron_id: UUID | None
+    """The cron that starts the run."""
 
 
 async def decide(hook: Any, asked: Asked) -> ThreadPriority | None:
@@ -101,6 +103,7 @@ async def decided_for(resources: Resources, principal: Principal, permit: Permit
             thread=thread,
             assistant=assistant,
             run_metadata=run_metadata(request, assistant),
+            cron_id=request.cron_id,
         ),
     )
 
@@ -122,7 +125,7 @@ def _context(asked: Asked) -> PriorityContext:
         graph_id=asked.assistant.graph_id,
         assistant_metadata=dict(asked.assistant.metadata),
         run_metadata=dict(asked.run_metadata),
-        cron_id=None,
+        cron_id=None if asked.cron_id is None else str(asked.cron_id),
     )
 
 

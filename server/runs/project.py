@@ -38,7 +38,6 @@ BUILD_TIME_KEYS = frozenset(
 UNSUPPORTED_KEYS: Mapping[str, str] = {
     "checkpointer.path": "checkpoints always go to our own Postgres",
     "checkpointer.serde": "checkpoints hold LangGraph's and LangChain's own types and those of your state",
-    "checkpointer.ttl": "threads are kept until they are deleted",
     "encryption": "values are not encrypted at rest",
     "ui": "no generative interface bundles are served",
 }
@@ -73,8 +72,11 @@ _SECTIONS: Mapping[str, frozenset[str]] = {
     "priority": frozenset({"path"}),
     "store": frozenset({"index", "ttl"}),
     "webhooks": frozenset({"env_prefix", "headers", "url"}),
+    "checkpointer.ttl": frozenset({"default_ttl", "strategy", "sweep_interval_minutes", "sweep_limit"}),
 }
-_KEYS = frozenset({"graphs", "dependencies", "env", "encryption", "ui", *_SECTIONS})
+_KEYS = frozenset(
+    {"graphs", "dependencies", "env", "encryption", "ui"} | {name for name in _SECTIONS if "." not in name}
+)
 _OUR_HTTP_KEYS = frozenset(
     {
         "configurable_headers",
@@ -187,7 +189,9 @@ def load_project(path: Path, environ: Mapping[str, str]) -> Project:
     path = path.expanduser().resolve()
     config = _read(path, environ)
     problems = _unknown_keys(config)
-    problems += [p for name in _SECTIONS if name in config for p in _unknown_keys(config[name], name)]
+    for name in _SECTIONS:
+        if name in config or _value(config, name) is not None:
+            problems += _unknown_keys(_value(config, name), name)
     graphs = _graphs(config.get("graphs"), problems)
     paths, warnings = _import_paths(config.get("dependencies", []), path.parent, problems)
     environment = _environment(config.get("env", {}), path.parent, problems, warnings)
@@ -324,11 +328,19 @@ def _environment(value: Any, directory: Path, problems: list[str], warnings: lis
 
 
 def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    http = config.get("http") or {}
-    ours = {key: value for key, value in http.items() if key in _OUR_HTTP_KEYS and value is not None}
-    store = {key: value for key, value in (config.get("store") or {}).items() if value is not None}
-    found = {"http": ours, "store": store, "webhooks": config.get("webhooks")}
-    return {name: values for name, values in found.items() if values}
+    http = {key: value for key, value in (config.get("http") or {}).items() if key in _OUR_HTTP_KEYS}
+    ttl = _value(config, "checkpointer.ttl")
+    found = {
+        "http": http,
+        "store": config.get("store") or {},
+        "thread_ttl": ttl or {},
+        "webhooks": config.get("webhooks") or {},
+    }
+    given = {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in found.items()
+    }
+    return {section: values for section, values in given.items() if values}
 
 
 def _hooks(config: Mapping[str, Any], problems: list[str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from .project_auth import SERVER_ROLE, STUDIO_ROLE
 if TYPE_CHECKING:
     from ..resources import Resources
 
-Resource = Literal["assistants", "threads", "store", "reviews"]
+Resource = Literal["assistants", "threads", "crons", "store", "reviews"]
 Action = Literal["create", "read", "update", "delete", "search", "create_run"]
 
 
@@ -47,11 +47,18 @@ ROLES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "user": {
         "assistants": frozenset({"*"}),
         "threads": frozenset({"*"}),
+        "crons": frozenset({"*"}),
         "store": frozenset({"*"}),
         "reviews": _READS,
     },
     "reviewer": {"assistants": _READS, "threads": _READS | {"create_run"}, "reviews": frozenset({"*"})},
-    "viewer": {"assistants": _READS, "threads": _READS, "store": _READS, "reviews": _READS},
+    "viewer": {
+        "assistants": _READS,
+        "threads": _READS,
+        "crons": _READS,
+        "store": _READS,
+        "reviews": _READS,
+    },
 }
 """Role → resource → actions; `*` stands for all. A role that is not here grants nothing.
 

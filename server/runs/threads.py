@@ -1,15 +1,18 @@
-"""The rules of threads: making, copying, pruning and deleting them."""
+"""The rules of threads: making, copying, pruning and deleting them, and how long they are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
+
+import structlog
 
 from ...checkpoints import thread_rows
 from ...checkpoints.database import Connection
 from ...tools.policy.permissions import Principal
-from ..domain import Thread
+from ..domain import Thread, Ttl
 from ..errors import Conflicting, NotFound, ServerError
 from ..records import deliveries, queue, threads
 from ..records.held import Held
@@ -18,6 +21,9 @@ from . import state
 
 if TYPE_CHECKING:
     from ..resources import Resources
+    from ..settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 async def create(
@@ -29,8 +35,11 @@ async def create(
     held: Held = None,
     keep_existing: bool,
     supersteps: Sequence[Sequence[state.Update]],
+    ttl: Ttl | None = None,
 ) -> Thread:
     """Make a thread; with `keep_existing` one that has the id already, and holds this, is returned as it is.
+
+    Without a time to live of its own it has the default one.
 
     Raises:
         Conflicting: the id is taken.
@@ -38,7 +47,13 @@ async def create(
     """
     tenant_id = principal.tenant
     async with resources.database.transaction() as connection:
-        made = await threads.insert(connection, tenant_id=tenant_id, thread_id=thread_id, metadata=metadata)
+        made = await threads.insert(
+            connection,
+            tenant_id=tenant_id,
+            thread_id=thread_id,
+            metadata=metadata,
+            ttl=ttl or default_ttl(resources.settings),
+        )
         if made is None and keep_existing:
             made = await threads.get(connection, tenant_id=tenant_id, thread_id=thread_id, held=held)
             if made is not None:
@@ -79,17 +94,29 @@ async def storage(
         return await thread_rows.storage(connection, tenant_id=tenant_id, thread_id=thread_id)
 
 
-async def merge_metadata(
-    resources: Resources, *, tenant_id: str, thread_id: UUID, metadata: Mapping[str, Any], held: Held = None
+def default_ttl(settings: Settings) -> Ttl | None:
+    """How long a thread is kept for which nobody says so; None: until it is deleted."""
+    minutes = settings.thread_ttl.default_ttl
+    return None if minutes is None else Ttl(timedelta(minutes=minutes), settings.thread_ttl.strategy)
+
+
+async def change(
+    resources: Resources,
+    *,
+    tenant_id: str,
+    thread_id: UUID,
+    metadata: Mapping[str, Any],
+    ttl: Ttl | None = None,
+    held: Held = None,
 ) -> Thread:
-    """Merge into a thread's metadata, one level deep.
+    """Merge into a thread's metadata, one level deep, and set its time to live if one is given.
 
     Raises:
         NotFound: no such thread.
     """
     async with resources.database.transaction() as connection:
-        changed = await threads.merge_metadata(
-            connection, tenant_id=tenant_id, thread_id=thread_id, metadata=metadata, held=held
+        changed = await threads.change(
+            connection, tenant_id=tenant_id, thread_id=thread_id, metadata=metadata, ttl=ttl, held=held
         )
     return changed or _missing(thread_id)
 
@@ -181,6 +208,34 @@ async def prune(
             pruned += 1
         resources.event_log.woken(tenant_id, thread_id)
     return pruned
+
+
+async def sweep_expired(resources: Resources) -> int:
+    """One round over the threads that have outlived their time; returns how many were dealt with.
+
+    Busy ones, and those that somebody else is changing, are left for a later round.
+    """
+    async with resources.database.connection() as connection:
+        keys = await threads.expired(connection, limit=resources.settings.thread_ttl.sweep_limit)
+    return sum([await _expire(resources, key) for key in keys])
+
+
+async def _expire(resources: Resources, key: ThreadKey) -> bool:
+    async with resources.database.transaction() as connection:
+        thread = await threads.lock_expired(connection, **key)
+        if thread is None or await queue.inflight_runs(connection, **key):
+            return False
+        if thread.ttl_strategy == "delete":
+            await delete_in(connection, **key)
+        else:
+            await threads.keep_from_expiring(connection, **key)
+            try:
+                await thread_rows.keep_latest_in(connection, **key)
+            except NotImplementedError as error:
+                # Raised before anything is removed. Until the thread changes there is no use in trying again.
+                log.warning("history_not_cut", thread_id=str(thread.thread_id), error=str(error))
+    resources.event_log.woken(**key)
+    return True
 
 
 def _missing(thread_id: UUID) -> NoReturn:

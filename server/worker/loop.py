@@ -22,9 +22,9 @@ from ...checkpoints.database import Database
 from ...checkpoints.errors import Conflict, DatabaseError, DatabaseUnavailable, FenceLost
 from ..domain import Run
 from ..records import queue
-from ..runs import lifecycle
+from ..runs import lifecycle, threads
 from ..runs.lifecycle import Crashed, Drained, Outcome
-from . import sweep
+from . import crons, sweep
 from .deliveries import Deliverer
 from .execute import execute
 from .held import STOP_GRACE_S, Held, why_lost
@@ -111,6 +111,7 @@ class Worker:
             stack.push_async_callback(self._loops.stop)
             await self._loops.start()
             reclaim = sweep.Reclaim(carries=self._carries)
+            threads_s = self.resources.settings.thread_ttl.sweep_interval_minutes * 60
             stack.callback(self.resources.wakeups.listen("interlock_runs", self._on_runs))
             stack.callback(self.resources.wakeups.listen("interlock_cancel", self._on_cancel))
             present = await self._announce_presence()
@@ -122,6 +123,8 @@ class Worker:
                     group.create_task(self._every(_RECLAIM_EVERY_S, reclaim.expired), name="reclaim"),
                     group.create_task(self._every(_TIDY_EVERY_S, sweep.tidy), name="tidy"),
                     group.create_task(self._every(expiry_s, sweep.expire_items), name="expire-items"),
+                    group.create_task(self._every(threads_s, threads.sweep_expired), name="expire-threads"),
+                    group.create_task(crons.keep_firing(self.resources), name="crons"),
                 ]
                 if index := self.resources.catalog.index:
                     embed = sweep.EmbedItems(self.resources.database, index).round
@@ -313,7 +316,8 @@ class Worker:
         due = time.monotonic() + every
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._check.wait(), max(due - time.monotonic(), 0.0))
+                async with asyncio.timeout(due - time.monotonic()):
+                    await self._check.wait()
             self._check.clear()
             suspects, self._suspects = self._suspects, set()
             all_due = time.monotonic() >= due

@@ -9,6 +9,7 @@ import pytest
 
 from interlock.checkpoints.queries import load_queries
 from interlock.server.records.assistants import AssistantOrder
+from interlock.server.records.crons import CronOrder
 from interlock.server.records.threads import ThreadOrder
 
 from .tree import ROOT, code
@@ -27,6 +28,7 @@ MAY_HOLD_SQL = {
 
 ORDERS: dict[str, Any] = {
     "server/records/assistants.sql": AssistantOrder,
+    "server/records/crons.sql": CronOrder,
     "server/records/threads.sql": ThreadOrder,
 }
 """What the rows of a file can be sorted by; `paging` puts such a statement together."""

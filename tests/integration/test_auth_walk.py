@@ -22,6 +22,7 @@ OPEN = frozenset({"/ok", "/info", "/metrics"})
 BODY: dict[str, Any] = {
     "graph_id": "abc",
     "input": {},
+    "schedule": "0 0 1 1 *",
     "version": 1,
     "values": {},
     "namespace": ["notes"],
@@ -90,6 +91,9 @@ async def rows_of(http: httpx.AsyncClient, headers: dict[str, str]) -> dict[str,
     )
     state = (await http.get(f"/threads/{thread}/state", headers=headers)).json()
     assistant = await made_assistant(http, headers)
+    clock = {"assistant_id": "abc", "input": {}, "schedule": "0 0 1 1 *", "metadata": {"note": "private"}}
+    cron = await http.post(f"/threads/{thread}/runs/crons", json=clock, headers=headers)
+    assert cron.status_code == 200, cron.text
     return {
         "thread_id": thread,
         "run_id": done.headers["content-location"].rpartition("/")[2],
@@ -98,6 +102,7 @@ async def rows_of(http: httpx.AsyncClient, headers: dict[str, str]) -> dict[str,
         "named_assistant": assistant,
         "checkpoint_id": state["checkpoint_id"],
         "namespace": "notes",
+        "cron_id": cron.json()["cron_id"],
     }
 
 
@@ -112,13 +117,15 @@ def nobodys() -> dict[str, str]:
         "named_assistant": assistant,
         "checkpoint_id": str(uuid4()),
         "namespace": "notes",
+        "cron_id": str(uuid4()),
     }
 
 
 async def everything_of(http: httpx.AsyncClient, headers: dict[str, str], names: dict[str, str]) -> list[Any]:
     """What the owner sees of the rows."""
     thread, assistant = f"/threads/{names['thread_id']}", f"/assistants/{names['assistant_id']}"
-    paths = (thread, f"{thread}/state", f"{thread}/history?limit=50", f"{thread}/runs", assistant)
+    cron = f"/runs/crons/{names['cron_id']}"
+    paths = (thread, f"{thread}/state", f"{thread}/history?limit=50", f"{thread}/runs", assistant, cron)
     seen = [(await http.get(path, headers=headers)).json() for path in paths]
     return [*seen, (await http.get("/store/items?key=k&namespace=notes", headers=headers)).json()]
 
@@ -217,7 +224,11 @@ async def test_whoever_may_not_read_threads_is_shown_none_by_any_route(guarded: 
             or path.endswith(("/cancel", "/resend"))
         ):
             continue
-        if (method, path) in (("POST", "/threads/{thread_id}/runs"), ("POST", "/threads/{thread_id}/state")):
+        if method == "POST" and path.removeprefix("/threads/{thread_id}") in (
+            "/runs",
+            "/runs/crons",
+            "/state",
+        ):
             continue
         request = request_for(operation, names)
         request["headers"] |= blind
@@ -246,6 +257,11 @@ KEYS: dict[str, set[str]] = {
     "threads.update": {"thread_id", "metadata"},
     "threads.delete": {"thread_id"},
     "threads.create_run": RUN_KEYS,
+    "crons.create": {"payload", "schedule", "cron_id", "thread_id", "user_id", "end_time", "metadata"},
+    "crons.read": {"cron_id"},
+    "crons.update": {"cron_id", "payload", "schedule"},
+    "crons.delete": {"cron_id"},
+    "crons.search": {"assistant_id", "thread_id", "limit", "offset"},
     "assistants.create": {"assistant_id", "graph_id", "config", "context", "metadata", "if_exists", "name"},
     "assistants.read": {"assistant_id", "metadata"},
     "assistants.search": {"graph_id", "metadata", "limit", "offset"},

@@ -14,6 +14,7 @@ from interlock.server.runs.project import (
     ProjectError,
     load_project,
 )
+from interlock.server.sources import SettingsError, read_settings
 
 GRAPHS = {"agent": "./agent.py:graph"}
 
@@ -141,6 +142,24 @@ def test_webhooks_become_settings_and_may_come_from_the_environment(tmp_path: Pa
     assert injected.settings == {"webhooks": webhooks}
     with pytest.raises(ProjectError, match=r"webhooks\.urls.*webhooks\.url"):
         load(tmp_path, webhooks={"urls": {}})
+
+
+def test_how_long_threads_are_kept_becomes_settings(tmp_path: Path) -> None:
+    ttl = {"default_ttl": 43200, "strategy": "keep_latest", "sweep_interval_minutes": 60, "sweep_limit": None}
+    project = load(tmp_path, checkpointer={"ttl": ttl})
+    assert project.unsupported == ()
+    settings = read_settings({}, project=project.settings)
+    assert settings.thread_ttl.model_dump() == {**ttl, "sweep_limit": 1000}
+    assert settings.sources["thread_ttl.default_ttl"] == "langgraph.json"
+    with pytest.raises(SettingsError, match=r"langgraph\.json: `thread_ttl\.default_ttl`"):
+        read_settings({}, project=load(tmp_path, checkpointer={"ttl": {"default_ttl": -1}}).settings)
+
+
+def test_a_misspelt_time_to_live_is_named(tmp_path: Path) -> None:
+    assert "did you mean `checkpointer.ttl.strategy`" in refusal(
+        tmp_path, checkpointer={"ttl": {"stratgy": "x"}}
+    )
+    assert "`checkpointer.ttl` must be an object" in refusal(tmp_path, checkpointer={"ttl": 5})
 
 
 def test_local_dependencies_are_folders_to_import_from(tmp_path: Path) -> None:
