@@ -37,13 +37,43 @@ Key = tuple[tuple[str, ...], str]
 """Namespace and id of a message."""
 
 
+class _Block:
+    """A block that may grow."""
+
+    __slots__ = ("_fields", "_parts", "index")
+
+    def __init__(self, index: int, block: Mapping[str, Any]) -> None:
+        self.index = index
+        self._begin(block)
+
+    def _begin(self, block: Mapping[str, Any]) -> None:
+        self._fields = dict(block)
+        text = block.get(_GROWS.get(block["type"], ""))
+        # Joined at the end only: an answer of many tokens must not be copied for each of them.
+        self._parts: list[str] = [text] if text else []
+
+    def grow(self, block: Mapping[str, Any]) -> None:
+        name = _GROWS.get(block["type"])
+        if name is None or self._fields["type"] != block["type"]:
+            self._begin(block)
+            return
+        for key, value in block.items():
+            if key != name and value is not None:
+                self._fields[key] = value
+        if text := block.get(name):
+            self._parts.append(text)
+
+    def whole(self) -> dict[str, Any]:
+        if not self._parts:
+            return self._fields
+        return {**self._fields, _GROWS[self._fields["type"]]: "".join(self._parts)}
+
+
 @dataclass(slots=True)
 class _Open:
     """A message that is not finished."""
 
-    blocks: dict[Any, tuple[int, dict[str, Any]]] = field(
-        default_factory=dict[Any, tuple[int, dict[str, Any]]]
-    )
+    blocks: dict[Any, _Block] = field(default_factory=dict[Any, _Block])
     usage: UsageMetadata | None = None
 
     @property
@@ -155,14 +185,12 @@ def _block_frames(opened: _Open, source: Any, block: dict[str, Any]) -> Frames:
     frames: Frames = []
     known = opened.blocks.get(source)
     if known is None:
-        index = len(opened.blocks)
-        opened.blocks[source] = (index, dict(block))
-        frames.append({"event": "content-block-start", "index": index, "content": _skeleton(block)})
+        known = opened.blocks[source] = _Block(len(opened.blocks), block)
+        frames.append({"event": "content-block-start", "index": known.index, "content": _skeleton(block)})
     else:
-        index, grown = known
-        _grow(grown, block)
+        known.grow(block)
     if (delta := _delta(block)) is not None:
-        frames.append({"event": "content-block-delta", "index": index, "delta": delta})
+        frames.append({"event": "content-block-delta", "index": known.index, "delta": delta})
     return frames
 
 
@@ -193,20 +221,9 @@ def _delta(block: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"type": "tool-call-delta", "args": text}
 
 
-def _grow(grown: dict[str, Any], block: Mapping[str, Any]) -> None:
-    name = _GROWS.get(block["type"])
-    if name is None or grown["type"] != block["type"]:
-        grown.clear()
-        grown.update(block)
-        return
-    text = (grown.get(name) or "") + (block.get(name) or "")
-    grown.update({key: value for key, value in block.items() if value is not None})
-    grown[name] = text
-
-
 def _finished(message: _Open, *, error: str | None) -> Iterator[dict[str, Any]]:
-    for index, block in message.blocks.values():
-        yield {"event": "content-block-finish", "index": index, "content": _final(block)}
+    for block in message.blocks.values():
+        yield {"event": "content-block-finish", "index": block.index, "content": _final(block.whole())}
     if error is not None:
         yield {"event": "error", "message": error}
     elif message.usage:

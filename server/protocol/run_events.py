@@ -10,6 +10,7 @@ events an end after it would show (`closing`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -102,7 +103,7 @@ class RunEvents:
 
     def _messages_closed(self, event: Event, error: str | None) -> list[Shown]:
         return [
-            self._data(event, "messages", namespace, encode(frame), part)
+            self._data(event, "messages", namespace, partial(encode, frame), part)
             for part, (namespace, frame) in enumerate(self._messages.close(error=error))
         ]
 
@@ -210,7 +211,7 @@ class RunEvents:
         frames = self._messages.feed(event.namespace, message, metadata, spare_id=spare)
         node = metadata.get("langgraph_node")
         return [
-            self._data(event, "messages", event.namespace, encode(frame), part, node=node)
+            self._data(event, "messages", event.namespace, partial(encode, frame), part, node=node)
             for part, frame in enumerate(frames)
         ]
 
