@@ -123,7 +123,8 @@ async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: Serv
             "run_ids": [run],
         }
         for route in routes(http):
-            if "{" not in route.path:
+            # The thread protocol attaches to threads that are still to come; it has a test of its own.
+            if "{" not in route.path or route.path.endswith(("/commands", "/stream/events")):
                 continue
             path = route.path_format.format(**ids)
             for method in route.methods or ():

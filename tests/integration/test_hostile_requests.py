@@ -58,6 +58,9 @@ BODIES = [
 ]
 
 BODY = {
+    "id": 1,
+    "method": "state.get",
+    "channels": ["values"],
     "assistant_id": "abc",
     "graph_id": "abc",
     "input": {},
