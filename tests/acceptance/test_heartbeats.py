@@ -105,9 +105,8 @@ async def test_silent_step_survives_a_proxy_with_a_read_limit_on_every_long_resp
         )
         streamed, waited = await clients
     for moments, _ in (stream, wait, join, follow, idle):
-        assert moments[1] < 2, "status and headers come at once"
-        assert moments[2] < 5 + 2, "the first beat"
-        assert max(after - before for before, after in pairwise(moments)) < 5 + 3
+        assert moments[1] < SILENCE_S / 2, "status and headers do not wait for the run"
+        assert max(after - before for before, after in pairwise(moments)) < READ_LIMIT_S
         assert moments[-1] > SILENCE_S - 5, "it lasted as long as the run"
     for _, content in (wait, join, idle):
         assert content.startswith(b"\n")

@@ -108,7 +108,7 @@ async def test_the_other_hot_statements_touch_few_rows_after_many_runs(database:
         "orphaned_runs": {"presence": PRESENCE},
         "inflight_runs": identity,
         "serve_next": identity,
-        "get_run": identity,
+        "get_run": identity | {"held": None},
         "run_by_key": identity | {"idempotency_key": "k"},
         "hand_back_run": identity | {"fence": run.fence, "usage": None},
     }.items():
