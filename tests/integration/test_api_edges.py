@@ -103,6 +103,10 @@ async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: Serv
         run_request = {"assistant_id": assistant, "input": {}}
         run = (await http.post(f"/threads/{thread}/runs", json=run_request)).json()["run_id"]
         await http.put("/store/items", json={"namespace": ["n"], "key": "k", "value": {"v": 1}})
+        yearly = {"assistant_id": "chat", "input": {}, "schedule": "0 0 1 1 *"}
+        made = await http.post(f"/threads/{thread}/runs/crons", json=yearly)
+        assert made.status_code == 200, made.text
+        cron = made.json()["cron_id"]
         http.headers["x-api-key"] = "two"
         ids = {
             "thread_id": thread,
@@ -112,6 +116,7 @@ async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: Serv
             "checkpoint_id": "c",
             "namespace": "n",
             "model": assistant,
+            "cron_id": cron,
         }
         body = {
             "assistant_id": assistant,
@@ -121,6 +126,8 @@ async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: Serv
             "values": {},
             "thread_id": thread,
             "run_ids": [run],
+            "input": {},
+            "schedule": "0 0 1 1 *",
         }
         for route in routes(http):
             # The thread protocol attaches to threads that are still to come; it has a test of its own.
