@@ -3,6 +3,7 @@
 | Python | JSON |
 |---|---|
 | message of LangChain | flat object with `type` |
+| user of a run | object with its `identity` and `display_name` |
 | pydantic model, dataclass, named tuple, mapping | object |
 | list, tuple, set, frozenset, deque, numpy array | array; sets are sorted |
 | enum | its value |
@@ -56,6 +57,14 @@ _DEEPEST = 200
 _LARGEST = 2**63
 # U+0085, U+2028, U+2029: some readers of event streams take them for ends of lines.
 _LINE_ENDS = {b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
+
+
+class Discreet:
+    """What holds more than clients may see of it."""
+
+    def shown(self) -> Any:
+        """What stands for it."""
+        raise NotImplementedError
 
 
 def encode(value: Any) -> bytes:
@@ -113,6 +122,7 @@ MESSAGE_TYPES: frozenset[type] = frozenset(
 """Messages that are exactly the fields they have."""
 _NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
 _CONVERTERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
+    (Discreet, lambda v: v.shown()),
     (_NAMED, lambda v: f"{v.__module__}.{v.__qualname__}"),
     (BaseException, repr),
     ((bytes, bytearray, memoryview), lambda v: base64.b64encode(v).decode()),

@@ -224,6 +224,8 @@ class AuthSettings(Section):
     """Key by which a user of the project's `auth.path` names its tenant. Empty: all are of `default`."""
     roles_key: str = ""
     """Key by which such a user lists its roles, which then limit the API. Empty: the handlers alone do."""
+    handler_timeout_s: float = Field(default=30.0, gt=0)
+    """How long a handler of the project's `auth.path` may take before its request is refused with 503."""
 
 
 class ToolSettings(Section):

@@ -33,6 +33,9 @@ ACTOR = "interlock.actor"
 OPEN_PATHS = frozenset({"/", "/ok", "/info", "/metrics", "/openapi.json", "/docs"})
 """Paths of ours that nobody is asked for credentials on; and the console, which holds no data."""
 
+OFFERED_KEY = "x-api-key."
+"""How the subprotocol of a WebSocket begins that carries a key."""
+
 ThreadId = Annotated[UUID, Path(description="Id of a thread.")]
 RunId = Annotated[UUID, Path(description="Id of a run.")]
 AssistantId = Annotated[UUID, Path(description="Id of an assistant.")]
@@ -105,12 +108,33 @@ async def identify(app: FastAPI, connection: HTTPConnection) -> Principal:
     """
     if IDENTIFIED not in connection.scope:
         authenticator = app.state.authenticator
+        asking = _with_offered_key(connection)
         if isinstance(authenticator, ProjectAuthenticator):
-            principal = await authenticator.authenticate(connection, partial(_body, app, connection))
+            principal = await authenticator.authenticate(asking, partial(_body, app, connection))
         else:
-            principal = authenticator.authenticate(connection.headers)
+            principal = authenticator.authenticate(asking.headers)
         connection.scope[IDENTIFIED] = principal
     return connection.scope[IDENTIFIED]
+
+
+def _with_offered_key(connection: HTTPConnection) -> HTTPConnection:
+    """A connection with the key of a browser where other clients have it, in both of its headers.
+
+    Browsers can set no headers on a WebSocket. So the key may also be the query parameter `api_key`, or a
+    subprotocol `x-api-key.KEY` beside `interlock`, which keeps it out of the logs of proxies:
+    `new WebSocket(url, ["interlock", "x-api-key." + key])`.
+    """
+    headers = connection.headers
+    if connection.scope["type"] != "websocket" or headers.get("x-api-key") or headers.get("authorization"):
+        return connection
+    offered: list[str] = connection.scope.get("subprotocols", [])
+    keys = [name.removeprefix(OFFERED_KEY) for name in offered if name.startswith(OFFERED_KEY)]
+    key = (keys[0] if keys else connection.query_params.get("api_key", "")).encode()
+    if not key:
+        return connection
+    given = [(b"x-api-key", key), (b"authorization", b"Bearer " + key)]
+    others = [pair for pair in connection.scope["headers"] if pair[0] not in dict(given)]
+    return HTTPConnection({**connection.scope, "headers": [*others, *given]})
 
 
 async def _body(app: FastAPI, connection: HTTPConnection) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -91,12 +92,23 @@ async def execute(caller: Caller, thread_id: UUID, method: str, params: Mapping[
         )
     model, actions, act = _METHODS[method]
     given = checked(model, params)
-    try:
+    with refusing():
         for action in actions:
             caller.must("threads", action)
         for action in ("read", *(one for one in actions if one != "create_run")):
             await caller.require_thread(thread_id, action)
         return await act(commands_of(caller, thread_id), given)
+
+
+@contextmanager
+def refusing() -> Generator[None]:
+    """Tell why a command is not carried out in the words of the protocol.
+
+    Raises:
+        CommandRefused: in place of a `ServerError`.
+    """
+    try:
+        yield
     except ServerError as error:
         code = _CODES.get(type(error))
         if code is None:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from ...tools.policy.review import Review
 from ..records import reviews
+from ..records.held import both
 from .callers import Caller, may
 from .schemas import Limit
 from .shapes import JsonObject, json_response
@@ -27,9 +28,11 @@ async def list_reviews(
     """Reviews that wait for a person, oldest first."""
     # A review is part of its thread: whoever may read the one may read the other.
     answer = await caller.ask("threads", "read" if thread_id else "search", thread_id=thread_id, limit=limit)
+    # A handler of searches may add to the metadata that are searched for.
+    held = both(answer.held, answer.metadata or None)
     async with caller.database.connection() as connection:
         found = await reviews.pending(
-            connection, tenant_id=caller.tenant_id, thread_id=thread_id, limit=limit, held=answer.held
+            connection, tenant_id=caller.tenant_id, thread_id=thread_id, limit=limit, held=held
         )
     return json_response([review_shape(review) for review in found])
 

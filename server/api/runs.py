@@ -92,7 +92,7 @@ async def list_runs(
         status=status,
         limit=limit,
         offset=offset,
-        held=both(searching.held, answer.held),
+        held=both(both(searching.held, searching.metadata or None), answer.held),
     )
     return json_response([selected(run_shape(run), select) for run in found])
 

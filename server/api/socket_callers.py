@@ -1,32 +1,24 @@
-"""Who opens a WebSocket. Browsers can set no headers there, so the key may also come in other ways.
-
-Besides `x-api-key` and `Authorization` as everywhere: the query parameter `api_key`, or a subprotocol
-`x-api-key.KEY` beside `interlock`, which keeps the key out of the logs of proxies:
-`new WebSocket(url, ["interlock", "x-api-key." + key])`.
-"""
+"""Who opens a WebSocket, from which page, and with which subprotocol."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from starlette.websockets import WebSocket
 
-from ..auth.project import ProjectAuthenticator
 from ..errors import Forbidden
 from ..runs.scope import Rule, allow
 from ..settings import CorsSettings
-from .callers import IDENTIFIED, Caller, identify
+from .callers import OFFERED_KEY, Caller, identify
 
 SUBPROTOCOL = "interlock"
-_KEY = "x-api-key."
 _RULE = Rule("threads", "read")
 
 
 async def accept(websocket: WebSocket) -> None:
     """Complete the handshake; a browser gives up where none of its subprotocols is chosen."""
     offered: list[str] = websocket.scope.get("subprotocols", [])
-    open_ones = [name for name in offered if not name.startswith(_KEY)]
+    open_ones = [name for name in offered if not name.startswith(OFFERED_KEY)]
     chosen = SUBPROTOCOL if SUBPROTOCOL in open_ones else next(iter(open_ones or offered), None)
     await websocket.accept(subprotocol=chosen)
 
@@ -40,23 +32,10 @@ async def caller_of(websocket: WebSocket) -> Caller:
     """
     state = websocket.app.state
     _allow_origin(websocket.headers.get("origin"), state.settings.http.cors)
-    principal = websocket.scope.get(IDENTIFIED)
-    if principal is None and isinstance(state.authenticator, ProjectAuthenticator):
-        principal = await identify(websocket.app, websocket)
-    elif principal is None:
-        principal = state.authenticator.authenticate(_credentials(websocket))
+    principal = await identify(websocket.app, websocket)
     allow(principal, _RULE)
     await state.tenants.welcome(principal.tenant)
     return Caller(principal, state.resources, websocket.headers)
-
-
-def _credentials(websocket: WebSocket) -> Mapping[str, str]:
-    headers = dict(websocket.headers)
-    if headers.get("x-api-key") or headers.get("authorization"):
-        return headers
-    offered: list[str] = websocket.scope.get("subprotocols", [])
-    keys = [name.removeprefix(_KEY) for name in offered if name.startswith(_KEY)]
-    return {**headers, "x-api-key": keys[0] if keys else websocket.query_params.get("api_key", "")}
 
 
 def _allow_origin(origin: str | None, cors: CorsSettings) -> None:

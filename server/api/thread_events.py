@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, WebSocket
@@ -64,6 +65,7 @@ async def stream_events(
         tenant_id=caller.tenant_id,
         thread_id=thread_id,
         seen=seen or 0,
+        may_show=partial(caller.require_thread, thread_id),
         ends_when_stopped=_waits_for_an_end(request, wanted.filter()),
     )
     return event_stream(frames, http=caller.resources.settings.http, headers={}, on_leave=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,7 @@ from ..wire.thread_events import Filter, Numbered, ThreadEvents
 from . import command_schemas as schemas
 from .bodies import parse
 from .callers import Caller
-from .commands import SUBSCRIPTIONS, answered, checked, commands_of, execute, failure
+from .commands import SUBSCRIPTIONS, answered, checked, commands_of, execute, failure, refusing
 from .socket_callers import accept, caller_of
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,8 @@ class _Connection:
             return (None, "") if receiving in done else (_DONE, "the thread was deleted")
         except (WebSocketDisconnect, RuntimeError):
             return None, ""
+        except ServerError as refusal:
+            return _REFUSED + refusal.status, refusal.message
         except TimeoutError:
             return _TOO_SLOW, "too slow; come back with `since`"
         except DatabaseError as error:
@@ -124,13 +127,14 @@ class _Connection:
     # --- subscriptions -------------------------------------------------------------------------
 
     async def _subscription(self, method: str, params: dict[str, Any]) -> Result:
-        match method:
-            case "subscription.subscribe":
-                return await self._subscribe(checked(schemas.EventsWanted, params))
-            case "subscription.unsubscribe":
-                return self._unsubscribe(checked(schemas.Unsubscribe, params).subscription_id)
-            case _:
-                return await self._reconnect(checked(schemas.Reconnect, params))
+        with refusing():
+            match method:
+                case "subscription.subscribe":
+                    return await self._subscribe(checked(schemas.EventsWanted, params))
+                case "subscription.unsubscribe":
+                    return self._unsubscribe(checked(schemas.Unsubscribe, params).subscription_id)
+                case _:
+                    return await self._reconnect(checked(schemas.Reconnect, params))
 
     async def _subscribe(self, wanted: schemas.EventsWanted) -> Result:
         if len(self._subscriptions) >= _MOST_SUBSCRIPTIONS:
@@ -156,6 +160,7 @@ class _Connection:
 
     async def _reconnect(self, wanted: schemas.Reconnect) -> Result:
         """Show again what subscriptions of this connection have missed; another one's are gone with it."""
+        await self._caller.require_thread(self._thread_id)
         commands = commands_of(self._caller, self._thread_id)
         await commands.require_run(wanted.run_id)
         known = [self._subscriptions[name] for name in wanted.subscriptions if name in self._subscriptions]
@@ -183,8 +188,12 @@ class _Connection:
                 self._seen = events[-1].seq
 
     def _events(self) -> ThreadEvents:
+        # The thread may have been made by somebody else since this connection was let in.
         return ThreadEvents(
-            self._caller.resources.event_log, tenant_id=self._caller.tenant_id, thread_id=self._thread_id
+            self._caller.resources.event_log,
+            tenant_id=self._caller.tenant_id,
+            thread_id=self._thread_id,
+            may_show=partial(self._caller.require_thread, self._thread_id),
         )
 
     async def _send(self, texts: Iterable[str]) -> None:

@@ -14,15 +14,13 @@ from typing import Any
 
 import orjson
 import structlog
-from langgraph_sdk import Auth
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from ...tools.policy.permissions import Principal
-from ..errors import Forbidden, Refused, ServerError, Unauthenticated
+from ..errors import Forbidden, ServerError, Unauthenticated
 from ..runs.auth_config import AuthCache
-from ..runs.project_auth import SERVER_ROLE, STUDIO_ROLE, ProjectAuth, refused
+from ..runs.project_auth import SERVER_ROLE, STUDIO_ROLE, ProjectAuth, in_time, refused
 from ..settings import AuthSettings
 
 log = structlog.get_logger(__name__)
@@ -85,18 +83,15 @@ class ProjectAuthenticator:
         if "body" in self._parameters:
             given["body"] = body
         try:
-            if not self._is_async:
+            async with in_time(self._settings.handler_timeout_s, "authenticate"):
+                if self._is_async:
+                    return await self._handler(**given)
                 user = await asyncio.to_thread(self._handler, **given)
                 return await user if inspect.isawaitable(user) else user
-            return await self._handler(**given)
-        except Auth.exceptions.HTTPException as error:
-            raise refused(error) from error
-        except HTTPException as error:
-            # The web framework's own, which is easily taken for the SDK's.
-            raise Refused(error.detail, status=error.status_code, headers=error.headers or {}) from error
+        except ServerError:
+            raise
         except Exception as error:
-            log.exception("auth_handler_failed", handler="authenticate")
-            raise ServerError("Internal Server Error") from error
+            raise refused(error, handler="authenticate") from error
 
     def _principal(self, user: Any) -> Principal:
         if user is None:

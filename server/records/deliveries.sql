@@ -64,10 +64,13 @@ UPDATE interlock.webhook_deliveries SET values = %(values)s
 WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND run_id = %(run_id)s AND claim = %(claim)s
 
 -- name: record
--- Notes an attempt, and what follows from it. No row: somebody else has taken it over, or it was deleted.
+-- Notes an attempt, and what follows from it. At its end it keeps of the user only the name and the rights.
+-- No row: somebody else has taken it over, or it was deleted.
 UPDATE interlock.webhook_deliveries SET
     status = CASE WHEN %(status)s = 'pending' AND now() >= give_up_at THEN 'dead' ELSE %(status)s END,
     ended_at = CASE WHEN %(status)s = 'pending' AND now() < give_up_at THEN NULL ELSE now() END,
+    principal = CASE WHEN %(status)s = 'pending' AND now() < give_up_at
+        THEN principal ELSE principal || '{"attributes": {}}' END,
     due_at = least(now() + make_interval(secs => %(pause_s)s), give_up_at),
     claim = NULL,
     failures = CASE WHEN %(status)s = 'delivered' THEN failures ELSE failures + 1 END,

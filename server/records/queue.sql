@@ -229,8 +229,9 @@ LEFT JOIN interlock.runs r ON r.tenant_id = m.tenant_id AND r.thread_id = m.thre
 LEFT JOIN renewed n ON n.run_id = m.run_id AND n.fence = m.fence
 
 -- name: finish_run
--- Ends a run with its last events and settles its thread, if the fence still holds. No row: it was taken
--- away. `asks`: reviews of the thread wait, which the run may have left behind.
+-- Ends a run with its last events and settles its thread, if the fence still holds. What was told of its
+-- user beyond the name and the rights may be secret, and nothing needs it any more. No row: it was taken away.
+-- `asks`: reviews of the thread wait, which the run may have left behind.
 WITH thread AS (
     UPDATE interlock.threads SET
         settled_status = %(settled_status)s,
@@ -257,6 +258,7 @@ UPDATE interlock.runs r SET
     status = %(status)s,
     error = %(error)s,
     usage = %(usage)s,
+    principal = r.principal || '{"attributes": {}}',
     lease_until = NULL,
     ended_at = now(),
     updated_at = now()
@@ -322,6 +324,8 @@ UPDATE interlock.runs r SET
     status = CASE WHEN c.crashes >= %(max_attempts)s THEN 'error' ELSE 'pending' END,
     error = CASE WHEN c.crashes >= %(max_attempts)s THEN %(error)s::bytea END,
     ended_at = CASE WHEN c.crashes >= %(max_attempts)s THEN now() END,
+    principal = CASE WHEN c.crashes >= %(max_attempts)s
+        THEN r.principal || '{"attributes": {}}' ELSE r.principal END,
     crashes = c.crashes,
     saved_at_crash = %(saved)s,
     behind = false,
@@ -344,6 +348,7 @@ RETURNING r.*
 UPDATE interlock.runs SET
     status = 'interrupted',
     cancel_reason = %(reason)s,
+    principal = principal || '{"attributes": {}}',
     lease_until = NULL,
     ended_at = now(),
     updated_at = now()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...checkpoints.database import jsonb
@@ -24,12 +24,19 @@ class Settlement:
     """Whose run left it there; None when nobody answers for it."""
 
     def parameters(self) -> dict[str, Any]:
-        """Parameters of the statements that settle a thread."""
+        """Parameters of the statements that settle a thread.
+
+        What was told of a user beyond the name and the rights may be secret. It stays while the thread waits
+        for an answer, which goes on in the name of that user.
+        """
+        left_by = self.left_by
+        if left_by is not None and not self.interrupts:
+            left_by = replace(left_by, principal=replace(left_by.principal, attributes={}))
         return {
             "settled_status": self.status,
             "values": self.values,
             "interrupts": jsonb(dict(self.interrupts)),
             "thread_error": None if self.error is None else jsonb(self.error),
             "exact": self.exact,
-            "left_by": None if self.left_by is None else jsonb(self.left_by.to_row()),
+            "left_by": None if left_by is None else jsonb(left_by.to_row()),
         }

@@ -179,8 +179,11 @@ async def _interrupt(
     ended = await queue.interrupt_runs(
         connection, **identity, run_ids=[run.run_id for run in runs], reason=reason
     )
-    order = {run.run_id: place for place, run in enumerate(runs)}
-    for run in sorted(ended, key=lambda run: order[run.run_id]):
+    ended_by_id = {run.run_id: run for run in ended}
+    for before in runs:
+        if before.run_id not in ended_by_id:
+            continue
+        run = replace(ended_by_id[before.run_id], principal=before.principal)
         await tell_end_in(connection, run)
         await outbox.announce_end(connection, settings, run)
     if running:

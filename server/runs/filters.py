@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,13 +55,13 @@ def _scalar(name: Any, value: Any) -> Any:
             f"{name!r} is compared with a {type(value).__name__}; use text, a number or a boolean"
         )
     try:
-        return orjson.loads(orjson.dumps(value)) if value == value else _refuse_nan(name)
-    except orjson.JSONEncodeError as error:
+        return orjson.loads(orjson.dumps(value)) if math.isfinite(value) else _refuse_infinite(name)
+    except (orjson.JSONEncodeError, OverflowError) as error:
         raise BadFilter(f"{name!r} is compared with a number that JSON cannot hold") from error
 
 
-def _refuse_nan(name: Any) -> Any:
-    raise BadFilter(f"{name!r} is compared with a number that is none")
+def _refuse_infinite(name: Any) -> Any:
+    raise BadFilter(f"{name!r} is compared with a number that is not finite")
 
 
 def _text(text: Any) -> str:

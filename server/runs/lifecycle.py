@@ -146,7 +146,7 @@ async def take_back(
         await queue.settle_thread(connection, **identity, settlement=settled, new_writer=True)
         if ended:
             await tell_end_in(connection, taken)
-            await outbox.announce_end(connection, resources.settings, taken)
+            await outbox.announce_end(connection, resources.settings, replace(taken, principal=run.principal))
         await queue.serve_next(connection, **identity)
         if ended and run.temporary:
             await queue.delete_temporary_thread(connection, **identity)

@@ -60,7 +60,8 @@ async def announce_finish(
         return
     ended = await queue.get_run(connection, tenant_id=run.tenant_id, run_id=run.run_id)
     assert ended is not None
-    await announce_end(connection, settings, ended, values=values)
+    # Its row no longer tells all of its user; the state may still have to be looked up for the webhook.
+    await announce_end(connection, settings, replace(ended, principal=run.principal), values=values)
 
 
 async def announce_removal(connection: Connection, settings: Settings, run: Run, *, reason: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +15,7 @@ from langgraph_sdk import Auth
 from langgraph_sdk.auth.types import StudioUser
 
 from ...tools.policy.permissions import Principal
-from ..errors import Forbidden, Refused, ServerError
+from ..errors import Forbidden, Refused, ServerError, Unavailable
 from ..records.held import Held
 from .auth_config import AuthConfig
 from .filters import BadFilter, held_by
@@ -59,12 +61,15 @@ class ProjectAuth:
         """The authenticate handler."""
         return self.auth._authenticate_handler  # pyright: ignore[reportPrivateUsage] - the SDK's server API
 
-    async def ask(self, principal: Principal, resource: str, action: str, value: dict[str, Any]) -> Held:
+    async def ask(
+        self, principal: Principal, resource: str, action: str, value: dict[str, Any], *, timeout_s: float
+    ) -> Held:
         """Let the most specific handler decide; it may change `value`. Without one all is allowed.
 
         Raises:
             Forbidden: it says no.
             Refused: it raised an `HTTPException`.
+            Unavailable: it did not answer in time.
             ServerError: it failed, or returned something that is no answer.
         """
         handler = self._handler(resource, action)
@@ -77,15 +82,15 @@ class ProjectAuth:
             action=action,  # pyright: ignore[reportArgumentType]
         )
         try:
-            answer = await handler(ctx=context, value=value)
-        except Auth.exceptions.HTTPException as error:
-            raise refused(error) from error
+            async with in_time(timeout_s, f"{resource}.{action}"):
+                answer = await handler(ctx=context, value=value)
+        except ServerError:
+            raise
         except AssertionError as error:
             # `assert` is how the documentation of the SDK lets a handler refuse.
             raise Forbidden from error
         except Exception as error:
-            log.exception("auth_handler_failed", resource=resource, action=action)
-            raise ServerError("Internal Server Error") from error
+            raise refused(error, handler=f"{resource}.{action}") from error
         return _answered(answer, resource, action, value)
 
     def _handler(self, resource: str, action: str) -> Any:
@@ -97,12 +102,35 @@ class ProjectAuth:
         return everything[-1] if everything else None
 
 
-def refused(error: Auth.exceptions.HTTPException) -> ServerError:
-    """The answer that a handler chose by raising; one that is no refusal is a fault of the handler."""
-    if not 400 <= error.status_code <= 599:
-        log.error("auth_handler_failed", problem=f"it raised an HTTPException with {error.status_code}")
+def refused(error: Exception, *, handler: str) -> ServerError:
+    """The answer that a handler chose by raising.
+
+    That is an `HTTPException` of the SDK, or one of a web framework, which is easily taken for it. Another
+    exception is a fault of the handler, and so is one with a status that is no refusal.
+    """
+    status = getattr(error, "status_code", None)
+    if not isinstance(status, int) or not 400 <= status <= 599:
+        log.error("auth_handler_failed", handler=handler, exc_info=error)
         return ServerError("Internal Server Error")
-    return Refused(str(error.detail), status=error.status_code, headers=dict(error.headers or {}))
+    headers = dict(getattr(error, "headers", None) or {})
+    return Refused(str(getattr(error, "detail", error)), status=int(status), headers=headers)
+
+
+@asynccontextmanager
+async def in_time(timeout_s: float, handler: str) -> AsyncIterator[None]:
+    """Wait for a handler, but not for ever.
+
+    Raises:
+        Unavailable: it did not answer in time.
+    """
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            yield
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        log.error("auth_handler_timed_out", handler=handler, after_s=timeout_s)
+        raise Unavailable("whoever decides about this request does not answer; try again later") from error
 
 
 def _user(principal: Principal) -> Any:

@@ -119,5 +119,8 @@ async def ask(
         ServerError: they refuse with an answer of their own, or fail.
     """
     auth = resources.catalog.auth
-    held = None if auth is None else await auth.ask(principal, resource, action, value)
+    if auth is None:
+        return Answer(value, None)
+    timeout_s = resources.settings.auth.handler_timeout_s
+    held = await auth.ask(principal, resource, action, value, timeout_s=timeout_s)
     return Answer(value, held)

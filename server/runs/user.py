@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 from ...tools.policy.permissions import Principal
+from ..encoding import Discreet
 
 
-class RunUser(Mapping[str, Any]):
+class RunUser(Mapping[str, Any], Discreet):
     """The `BaseUser` of a run: what the authenticator told, by attribute and by key."""
 
     def __init__(self, principal: Principal) -> None:
@@ -17,7 +19,8 @@ class RunUser(Mapping[str, Any]):
             "is_authenticated": principal.subject != "anonymous",
             "roles": sorted(principal.roles),
             "tenant": principal.tenant,
-            **principal.attributes,
+            # A copy: a handler may change it, and the next request may come with the same principal.
+            **deepcopy(dict(principal.attributes)),
             "identity": principal.subject,
             "permissions": sorted(principal.permissions),
         }
@@ -56,6 +59,10 @@ class RunUser(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._fields)
+
+    def shown(self) -> dict[str, Any]:
+        """What clients see of it, such as in the config of a checkpoint: the rest may be a secret."""
+        return {"identity": self.identity, "display_name": self.display_name}
 
     def __repr__(self) -> str:
         # What the authenticator told may be a secret.

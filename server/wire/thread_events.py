@@ -10,12 +10,13 @@ Filters only leave events out.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from ..domain import Event
+from ..errors import ServerError
 from ..protocol.payloads import name_of
 from ..protocol.run_events import RunEvents
 from ..protocol.shown import Shown
@@ -37,6 +38,9 @@ CHANNELS = (
 NAMED = "custom:"
 """How the channel of custom events with one name begins."""
 _CHANNEL_OF = {"input.requested": "input"}
+
+MayShow = Callable[[], Awaitable[None]]
+"""Raises a `ServerError` where the reader may not see the thread, which may have been made since it came."""
 
 
 class Numbered(NamedTuple):
@@ -99,8 +103,11 @@ def _begins(namespace: tuple[str, ...], prefix: tuple[str, ...]) -> bool:
 class ThreadEvents:
     """The events of one thread, as one reader follows them."""
 
-    def __init__(self, event_log: EventLog, *, tenant_id: str, thread_id: UUID) -> None:
+    def __init__(
+        self, event_log: EventLog, *, tenant_id: str, thread_id: UUID, may_show: MayShow | None = None
+    ) -> None:
         self._log = event_log
+        self._may_show = may_show
         self._thread: dict[str, Any] = {"tenant_id": tenant_id, "thread_id": thread_id}
         self._runs: dict[UUID, RunEvents | None] = {}
 
@@ -108,12 +115,16 @@ class ThreadEvents:
         """All events after a number, and then what comes; it ends when the thread is deleted.
 
         The thread need not exist yet. A number that the thread has not reached stands for its last one.
+
+        Raises:
+            ServerError: it has events, and the reader may not see them.
         """
         place = await self._log.place_after(seen, **self._thread)
         following = self._log.follow(**self._thread, run_id=None, after=place.after)
         async with contextlib.aclosing(following):
             async for entries in following:
                 if found := await self._numbered(entries, after=place.shown):
+                    await self._require_right()
                     yield found
 
     async def last(self) -> int:
@@ -121,15 +132,25 @@ class ThreadEvents:
         return (await self._log.place_after(0, **self._thread)).last_shown
 
     async def between(self, seen: int, until: int) -> AsyncIterator[Sequence[Numbered]]:
-        """The events after a number and up to another one, which have been."""
+        """The events after a number and up to another one, which have been.
+
+        Raises:
+            ServerError: there are some, and the reader may not see them.
+        """
         place = await self._log.place_after(seen, **self._thread)
         earlier = self._log.between(**self._thread, run_id=None, after=place.after, until=place.last)
         async with contextlib.aclosing(earlier):
             async for entries in earlier:
+                await self._require_right()
                 whole = [await self._log.resolved(entry, **self._thread) for entry in entries]
                 there = [entry for entry in whole if entry is not None]
                 found = await self._numbered(there, after=place.shown)
                 yield [event for event in found if event.seq <= until]
+
+    async def _require_right(self) -> None:
+        if self._may_show is not None:
+            await self._may_show()
+            self._may_show = None
 
     async def _numbered(self, entries: Sequence[Event], *, after: int) -> list[Numbered]:
         found: list[Numbered] = []
@@ -187,24 +208,28 @@ async def event_frames(
     tenant_id: str,
     thread_id: UUID,
     seen: int,
+    may_show: MayShow | None = None,
     ends_when_stopped: bool = False,
 ) -> AsyncIterator[bytes]:
     """The stream as server-sent events, after a number; each chunk holds all that is there by now.
 
-    It stays open over all runs. With `ends_when_stopped` it ends where the last thing that happened is that
-    a run was stopped without asking anything.
+    It stays open over all runs, and ends where the reader may not see what there is. With
+    `ends_when_stopped` it also ends where the last thing that happened is that a run was stopped without
+    asking anything.
     """
-    thread = ThreadEvents(event_log, tenant_id=tenant_id, thread_id=thread_id)
+    thread = ThreadEvents(event_log, tenant_id=tenant_id, thread_id=thread_id, may_show=may_show)
     asked, stopped_at = False, 0
-    async for events in thread.after(seen):
-        if chunk := b"".join(event.frame() for event in events if wanted.wants(event.shown)):
-            yield chunk
-        for event in events:
-            stopped_at = event.seq if _tells(event.shown, "interrupted") and not asked else 0
-            asks = event.shown.method == "input.requested"
-            asked = asks or (asked and not _tells(event.shown, "running"))
-        if ends_when_stopped and stopped_at and await thread.last() == stopped_at:
-            return
+    # The answer has begun: whoever comes again is told by its status.
+    with contextlib.suppress(ServerError):
+        async for events in thread.after(seen):
+            if chunk := b"".join(event.frame() for event in events if wanted.wants(event.shown)):
+                yield chunk
+            for event in events:
+                stopped_at = event.seq if _tells(event.shown, "interrupted") and not asked else 0
+                asks = event.shown.method == "input.requested"
+                asked = asks or (asked and not _tells(event.shown, "running"))
+            if ends_when_stopped and stopped_at and await thread.last() == stopped_at:
+                return
 
 
 def _tells(shown: Shown, status: str) -> bool:
