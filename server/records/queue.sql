@@ -229,9 +229,8 @@ LEFT JOIN interlock.runs r ON r.tenant_id = m.tenant_id AND r.thread_id = m.thre
 LEFT JOIN renewed n ON n.run_id = m.run_id AND n.fence = m.fence
 
 -- name: finish_run
--- Ends a run with its last events and settles its thread, if the fence still holds. What was told of its
--- user beyond the name and the rights may be secret, and nothing needs it any more. No row: it was taken away.
--- `asks`: reviews of the thread wait, which the run may have left behind.
+-- Ends a run with its last events and settles its thread, if the fence still holds; what was told of its user
+-- may be secret, and goes. No row: it was taken away. `asks`: reviews of the thread wait, perhaps of this run.
 WITH thread AS (
     UPDATE interlock.threads SET
         settled_status = %(settled_status)s,
@@ -324,8 +323,7 @@ UPDATE interlock.runs r SET
     status = CASE WHEN c.crashes >= %(max_attempts)s THEN 'error' ELSE 'pending' END,
     error = CASE WHEN c.crashes >= %(max_attempts)s THEN %(error)s::bytea END,
     ended_at = CASE WHEN c.crashes >= %(max_attempts)s THEN now() END,
-    principal = CASE WHEN c.crashes >= %(max_attempts)s
-        THEN r.principal || '{"attributes": {}}' ELSE r.principal END,
+    principal = r.principal || CASE WHEN c.crashes >= %(max_attempts)s THEN '{"attributes": {}}' ELSE '{}' END::jsonb,
     crashes = c.crashes,
     saved_at_crash = %(saved)s,
     behind = false,
@@ -347,11 +345,8 @@ RETURNING r.*
 -- Ends runs of a thread that is locked.
 UPDATE interlock.runs SET
     status = 'interrupted',
-    cancel_reason = %(reason)s,
-    principal = principal || '{"attributes": {}}',
-    lease_until = NULL,
-    ended_at = now(),
-    updated_at = now()
+    cancel_reason = %(reason)s, principal = principal || '{"attributes": {}}',
+    lease_until = NULL, ended_at = now(), updated_at = now()
 WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND run_id = ANY(%(run_ids)s)
     AND status IN ('pending', 'running')
 RETURNING *
