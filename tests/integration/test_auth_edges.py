@@ -304,3 +304,33 @@ async def test_the_header_of_studio_opens_nothing_that_is_not_served_for_develop
     async with serve_api(loaded=guarded_catalog) as http:
         answer = await http.get(f"/threads/{uuid4()}", headers={"x-auth-scheme": "langsmith"})
         assert answer.status_code == 401
+
+
+async def test_reviews_and_runs_keep_to_what_a_handler_adds_to_a_search(
+    guarded: httpx.AsyncClient, guarded_catalog: Catalog
+) -> None:
+    """O30: many handlers return no filter, but write the owner into what is searched for."""
+
+    def written(ctx: Any, value: dict[str, Any]) -> None:
+        value.setdefault("metadata", {})["owner"] = ctx.user.identity
+
+    handlers_of(guarded_catalog).ANSWERS["written"] = lambda ctx, value: written(ctx, value) or True
+    refund = {
+        "name": "order_refund",
+        "args": {"order_id": "A-1001", "amount_cents": 100, "reason": "late parcel"},
+    }
+    desk = {"assistant_id": "desk", "input": {"calls": [refund]}}
+    await asks_for_review(guarded, ALICE, desk)
+    for headers, there in ((ALICE, 1), (BOB, 0)):
+        assert len((await guarded.get("/reviews", headers=headers)).json()) == there
+        name = "alice" if there else "bob"
+        writing = as_user(name, "ask:written")
+        assert len((await guarded.get("/reviews", headers=writing)).json()) == there
+
+
+async def asks_for_review(http: httpx.AsyncClient, headers: dict[str, str], run: dict[str, Any]) -> str:
+    """A thread on which a review waits."""
+    thread = await made_thread(http, headers)
+    await http.post(f"/threads/{thread}/runs/wait", json=run, headers=headers)
+    assert (await http.get(f"/reviews?thread_id={thread}", headers=headers)).json() != []
+    return thread
