@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, WebSocket
 from starlette.responses import Response
 
 from ..errors import BadRequest, Invalid
+from ..records.queue import inflight_runs
 from ..wire.thread_events import Filter, event_frames
 from .bodies import Reader
 from .callers import Caller, ThreadId, may
@@ -66,7 +68,7 @@ async def stream_events(
         thread_id=thread_id,
         seen=seen or 0,
         may_show=partial(caller.require_thread, thread_id),
-        ends_when_stopped=_waits_for_an_end(request, wanted.filter()),
+        is_idle=partial(_is_idle, caller, thread_id) if _waits_for_an_end(request, wanted.filter()) else None,
     )
     return event_stream(frames, http=caller.resources.settings.http, headers={}, on_leave=None)
 
@@ -80,6 +82,11 @@ def _waits_for_an_end(request: Request, wanted: Filter) -> bool:
     """
     is_python = request.headers.get("user-agent", "").startswith(("langgraph-sdk-py", "python-httpx"))
     return is_python and wanted.channels != {"lifecycle", "input"}
+
+
+async def _is_idle(caller: Caller, thread_id: UUID) -> bool:
+    async with caller.database.connection() as connection:
+        return not await inflight_runs(connection, tenant_id=caller.tenant_id, thread_id=thread_id)
 
 
 @router.websocket("/stream/events")

@@ -42,6 +42,9 @@ _CHANNEL_OF = {"input.requested": "input"}
 MayShow = Callable[[], Awaitable[None]]
 """Raises a `ServerError` where the reader may not see the thread, which may have been made since it came."""
 
+IsIdle = Callable[[], Awaitable[bool]]
+"""Tells whether no run of the thread waits or runs."""
+
 
 class Numbered(NamedTuple):
     """An event under its number."""
@@ -209,13 +212,12 @@ async def event_frames(
     thread_id: UUID,
     seen: int,
     may_show: MayShow | None = None,
-    ends_when_stopped: bool = False,
+    is_idle: IsIdle | None = None,
 ) -> AsyncIterator[bytes]:
     """The stream as server-sent events, after a number; each chunk holds all that is there by now.
 
-    It stays open over all runs, and ends where the reader may not see what there is. With
-    `ends_when_stopped` it also ends where the last thing that happened is that a run was stopped without
-    asking anything.
+    It stays open over all runs, and ends where the reader may not see what there is. With `is_idle` it also
+    ends on an idle thread where the last that happened is that a run was stopped without asking anything.
     """
     thread = ThreadEvents(event_log, tenant_id=tenant_id, thread_id=thread_id, may_show=may_show)
     asked, stopped_at = False, 0
@@ -228,7 +230,7 @@ async def event_frames(
                 stopped_at = event.seq if _tells(event.shown, "interrupted") and not asked else 0
                 asks = event.shown.method == "input.requested"
                 asked = asks or (asked and not _tells(event.shown, "running"))
-            if ends_when_stopped and stopped_at and await thread.last() == stopped_at:
+            if is_idle and stopped_at and await is_idle() and await thread.last() == stopped_at:
                 return
 
 

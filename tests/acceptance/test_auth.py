@@ -65,7 +65,7 @@ async def test_the_official_client_is_held_to_its_user_and_the_object_is_loaded_
             await refused
     await alice.store.put_item(["notes"], "k", {"a": 1})
     assert (await bob.store.search_items([]))["items"] == []
-    assert notes.read_text().splitlines().count("loaded") == 1
+    assert loaded(notes) == 1
 
 
 async def test_a_run_goes_on_for_its_user_after_the_server_was_killed(
@@ -106,10 +106,18 @@ async def next_text(socket: Any) -> Any:
     return json.loads(await asyncio.wait_for(socket.recv(), 60))
 
 
+def loaded(notes: Path) -> int:
+    return notes.read_text().splitlines().count("loaded")
+
+
+async def read_out(socket: Any) -> None:
+    while True:
+        await asyncio.wait_for(socket.recv(), 60)
+
+
 async def closed_with(socket: Any) -> int:
     with pytest.raises(ConnectionClosed) as closed:
-        while True:
-            await asyncio.wait_for(socket.recv(), 60)
+        await read_out(socket)
     assert closed.value.rcvd is not None
     return closed.value.rcvd.code
 
@@ -148,7 +156,10 @@ async def test_whoever_waits_for_a_thread_is_not_shown_what_somebody_else_makes_
     thread = str(uuid4())
     subscribe = json.dumps({"id": 1, "method": "subscription.subscribe", "params": CHANNELS})
     bobs = {"additional_headers": headers_of("bob")}
-    async with connect(address(guarded, thread), **bobs) as early, connect(address(guarded, thread), **bobs) as late:
+    async with (
+        connect(address(guarded, thread), **bobs) as early,
+        connect(address(guarded, thread), **bobs) as late,
+    ):
         await early.send(subscribe)
         assert (await next_text(early))["type"] == "success"
         streamed = asyncio.create_task(

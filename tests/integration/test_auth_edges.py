@@ -320,11 +320,13 @@ async def test_reviews_and_runs_keep_to_what_a_handler_adds_to_a_search(
         "args": {"order_id": "A-1001", "amount_cents": 100, "reason": "late parcel"},
     }
     desk = {"assistant_id": "desk", "input": {"calls": [refund]}}
-    await asks_for_review(guarded, ALICE, desk)
-    for headers, there in ((ALICE, 1), (BOB, 0)):
+    # The orders to try with are the tenant `default`'s.
+    clerk = as_user("alice", "orders:refund", tenant="default")
+    await asks_for_review(guarded, clerk, desk)
+    for name, there in (("alice", 1), ("bob", 0)):
+        headers = as_user(name, tenant="default")
         assert len((await guarded.get("/reviews", headers=headers)).json()) == there
-        name = "alice" if there else "bob"
-        writing = as_user(name, "ask:written")
+        writing = as_user(name, "ask:written", tenant="default")
         assert len((await guarded.get("/reviews", headers=writing)).json()) == there
 
 

@@ -113,6 +113,8 @@ async def known_names(http: httpx.AsyncClient) -> dict[str, str]:
         "assistant_id": assistant["assistant_id"],
         "assistant_or_graph": "abc",
         "checkpoint_id": str(uuid4()),
+        "cron_id": str(uuid4()),
+        "delivery_id": str(uuid4()),
         "namespace": "n",
     }
 
@@ -216,6 +218,8 @@ async def test_no_hostile_body_is_answered_with_a_fault_of_ours(working_http: ht
         "assistant_id": str(uuid4()),
         "assistant_or_graph": "abc",
         "checkpoint_id": str(uuid4()),
+        "cron_id": str(uuid4()),
+        "delivery_id": str(uuid4()),
         "namespace": "n",
     }
     for route in served_routes(http.app):  # type: ignore[attr-defined]
