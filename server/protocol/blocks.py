@@ -1,7 +1,8 @@
 """Messages as content blocks: what streamed pairs of a message and its metadata show as. Pure.
 
 A message in chunks becomes `message-start`, then for each of its blocks a start and deltas, and at its end
-the finished blocks and `message-finish`. A message that came whole becomes the same at once.
+the finished blocks and `message-finish`. A message that came whole becomes the same at once. What a node
+wrote itself, without a model, is none: it is in the state.
 """
 
 from __future__ import annotations
@@ -11,16 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from langchain_core.messages import (
-    AIMessage,
-    AIMessageChunk,
-    BaseMessage,
-    HumanMessage,
-    SystemMessage,
-)
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
-_WHOLE: Mapping[str, type[BaseMessage]] = {"ai": AIMessage, "human": HumanMessage, "system": SystemMessage}
 _TOLD = {"ls_provider": "provider", "ls_model_name": "model", "ls_model_type": "model_type"}
 _KEPT = ("run_id", "thread_id", "langgraph_node")
 _GROWS = {
@@ -108,8 +102,8 @@ class Messages:
             return []
         if message.get("type") == "AIMessageChunk":
             frames = self._grown(key, message, metadata)
-        elif kind := _WHOLE.get(message.get("type", "")):
-            frames = self._whole(key, kind.model_validate(message), metadata)
+        elif message.get("type") == "ai" and (key in self._open or _is_of_model(metadata)):
+            frames = self._whole(key, AIMessage.model_validate(message), metadata)
         else:
             return []
         return [{**frame, "id": identity} for frame in frames]
@@ -129,7 +123,7 @@ class Messages:
         opened = self._open.get(key)
         if opened is None:
             opened = self._open[key] = _Open()
-            frames.append(_start(key[1], "ai", metadata))
+            frames.append(_start(key[1], metadata))
         for source, block in _blocks_of_chunk(message):
             frames += _block_frames(opened, source, block)
         if usage := message.get("usage_metadata"):
@@ -138,14 +132,13 @@ class Messages:
             frames += self._end(key, opened)
         return frames
 
-    def _whole(self, key: Key, message: BaseMessage, metadata: Mapping[str, Any]) -> Frames:
+    def _whole(self, key: Key, message: AIMessage, metadata: Mapping[str, Any]) -> Frames:
         if (opened := self._open.get(key)) is not None:
             return self._end(key, opened)
-        opened = _Open(usage=message.usage_metadata if isinstance(message, AIMessage) else None)
-        frames = [_start(key[1], message.type, metadata)]
+        opened = _Open(usage=message.usage_metadata)
+        frames = [_start(key[1], metadata)]
         blocks = [cast("dict[str, Any]", block) for block in message.content_blocks]
-        if isinstance(message, AIMessage):
-            blocks += [cast("dict[str, Any]", call) for call in message.invalid_tool_calls]
+        blocks += [cast("dict[str, Any]", call) for call in message.invalid_tool_calls]
         for place, block in enumerate(blocks):
             frames += _block_frames(opened, place, block)
         return frames + self._end(key, opened)
@@ -156,10 +149,14 @@ class Messages:
         return list(_finished(opened, error=None))
 
 
-def _start(identity: str, role: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _is_of_model(metadata: Mapping[str, Any]) -> bool:
+    return not _TOLD.keys().isdisjoint(metadata)
+
+
+def _start(identity: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: metadata[key] for key, name in _TOLD.items() if metadata.get(key) is not None}
     told |= {key: metadata[key] for key in _KEPT if metadata.get(key) is not None}
-    frame: dict[str, Any] = {"event": "message-start", "role": role, "id": identity}
+    frame: dict[str, Any] = {"event": "message-start", "role": "ai", "id": identity}
     return {**frame, "metadata": told} if told else frame
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -55,18 +55,28 @@ def state_checkpoint_text(state: dict[str, Any]) -> bytes:
 
 
 def custom_text(data: bytes) -> bytes:
-    """What a node wrote: as it is where it is named and wrapped already, else as the payload."""
-    if data.startswith(b"{") and b'"payload"' in data:
-        written = orjson.loads(data)
-        if "payload" in written and written.keys() <= {"name", "payload"}:
-            return data
-    return b'{"payload":%b}' % data
+    """What a node wrote, as the payload.
+
+    What names its channel stands beside the payload too: the Python client gives the reader of a named
+    channel the whole data, the JavaScript client the payload.
+    """
+    if not data.startswith(b"{") or (b'"payload"' not in data and b'"name"' not in data):
+        return b'{"payload":%b}' % data
+    written = orjson.loads(data)
+    is_named = _is_name(written.get("name"))
+    if "payload" in written and (is_named or len(written) == 1):
+        return data
+    return b'%b,"payload":%b}' % (data[:-1], data) if is_named else b'{"payload":%b}' % data
 
 
 def name_of(custom: bytes) -> str | None:
     """Name of the channel that custom data belong to."""
     name = orjson.loads(custom).get("name") if b'"name"' in custom else None
-    return name if isinstance(name, str) and name else None
+    return name if _is_name(name) else None
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value)
 
 
 def node_of(update: bytes) -> str | None:

@@ -113,3 +113,37 @@ async def test_messages_of_a_sub_graph_reach_the_handle_of_the_sub_graph(
         reading = [readers.create_task(heard(child)) async for child in thread.subgraphs]
     [told] = [task.result() for task in reading]
     assert len(told) == 1
+
+
+@TRANSPORTS
+async def test_the_loop_over_messages_brings_what_models_say_and_not_what_nodes_write_themselves(
+    client: LangGraphClient, transport: Transport
+) -> None:
+    async with (
+        asyncio.timeout(_PATIENCE_S),
+        client.threads.stream(assistant_id="handmade", transport=transport) as thread,
+    ):
+        await thread.run.start(input=HI)
+        said = [message async for message in thread.messages]
+        texts = ["".join([token async for token in message.text]) for message in said]
+        values = await thread.output
+    assert texts == ["Red lorry, yellow lorry."]
+    assert [message["id"] for message in values["messages"]][2:] == ["by-hand"]
+
+
+@TRANSPORTS
+async def test_an_extension_brings_the_events_that_nodes_gave_its_name(
+    client: LangGraphClient, transport: Transport
+) -> None:
+    """The Python client hands over the data of an event, the JavaScript client the `payload` in it."""
+    async with (
+        asyncio.timeout(_PATIENCE_S),
+        client.threads.stream(assistant_id="handmade", transport=transport) as thread,
+    ):
+        await thread.run.start(input=HI)
+        told = [event async for event in thread.extensions["progress"]]
+    assert told == [
+        {"name": "progress", "step": "ask", "payload": {"name": "progress", "step": "ask"}},
+        {"name": "progress", "payload": {"step": "wrapped"}},
+        {"name": "progress", "payload": "counted", "step": "both"},
+    ]
