@@ -43,7 +43,8 @@ class RunEvents:
         self._messages = Messages()
         self._running = False
         self._ended = False
-        self._asked: set[str] = set()
+        self._asked: dict[str, Shown] = {}
+        """Questions by interrupt id. They are shown when the run ends: only then they can be answered."""
         self._open: dict[tuple[str, ...], None] = {}
         self._seen: set[tuple[str, ...]] = set()
         self.held: dict[tuple[str, ...], Event] = {}
@@ -60,7 +61,8 @@ class RunEvents:
         """How many events an end of the run would show now."""
         if self._ended:
             return 0
-        return self._messages.closing + len(self.held) + len(self._open) + (1 if self._running else 2)
+        still_open = len(self.held) + len(self._asked) + len(self._open)
+        return self._messages.closing + still_open + (1 if self._running else 2)
 
     def feed(self, event: Event) -> list[Shown]:
         """What an entry shows as, in order."""
@@ -154,6 +156,7 @@ class RunEvents:
         for namespace in list(self.held):
             yield from self._values(self.held.pop(namespace))
         yield from self._messages_closed(event, cause)
+        yield from self._asked.values()
         yield from self._ended_paths(event, list(self._open), status, error)
         if not self._running:
             yield self._lifecycle(event, (), "running", graph_name=self._graph)
@@ -173,31 +176,29 @@ class RunEvents:
     # --- data ----------------------------------------------------------------------------------
 
     def _state(self, event: Event) -> list[Shown]:
-        asks = list(self._asks(event))
+        asks = _INTERRUPT in event.data
+        if asks:
+            self._ask(event)
         if "values" not in self._modes:
-            return asks
-        if asks or "checkpoints" not in self._modes or _INTERRUPT in event.data:
-            return [*asks, *self._values(event)]
+            return []
+        if asks or "checkpoints" not in self._modes:
+            return self._values(event)
         self.held[event.namespace] = event
-        return asks
+        return []
 
-    def _asks(self, event: Event) -> Iterator[Shown]:
-        if _INTERRUPT not in event.data:
-            return
+    def _ask(self, event: Event) -> None:
         state = orjson.loads(event.data)
         for interrupt in state.get("__interrupt__", ()) if isinstance(state, dict) else ():
             identity: str = interrupt["id"]
-            if identity in self._asked:
-                continue
-            self._asked.add(identity)
             value = interrupt.get("value")
-            yield Shown(
+            shown = Shown(
                 f"synth:{self._run_id}:input|{'|'.join(event.namespace)}|{identity}",
                 "input.requested",
                 event.namespace,
                 event.at_ms,
                 encode({"interrupt_id": identity, "payload": value, "value": value}),
             )
+            self._asked.setdefault(identity, shown)
 
     def _values(self, event: Event) -> list[Shown]:
         return [self._data(event, "values", event.namespace, lambda: state_shown(event.data))]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
 
 from ...tools.policy.permissions import Principal
 from ..domain import Run, Thread
 from ..errors import NoSuchInterrupt, NotFound
 from ..records import queue, threads
-from . import admission, state
+from . import admission, introspection, state
 from .admission import RunRequest
 from .agent_tree import tree_of
 from .state import Place
@@ -61,8 +61,11 @@ class Commands:
     async def start(self, request: Mapping[str, Any]) -> Result:
         """Queue a run and answer at once; the thread is made if there is none.
 
-        What is given is a new input, also on a thread that waits: only `respond` answers.
+        On a thread that waits, what names a field of the graph's input is a new one, and all else an answer.
         """
+        if answers := await self._answers_in(request):
+            resumed = {"input": None, "command": {"resume": answers}, "answers": tuple(answers)}
+            request = {**request, **resumed, "strict_resume": True}
         run = await self._admit(if_not_exists="create", **request)
         return {"run_id": str(run.run_id)}
 
@@ -158,6 +161,24 @@ class Commands:
             **request,
         )
         return await admission.admit(self._resources, self._principal, wanted)
+
+    async def _answers_in(self, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The answers by interrupt id, when an input is one: so `RemoteGraph` sends its resumes."""
+        given = request["input"]
+        forks = (request["config"].get("configurable") or {}).get("checkpoint_id") is not None
+        thread = None if given is None or forks else await self._thread()
+        if thread is None or not thread.interrupts:
+            return None
+        if await introspection.takes(self._resources, self._principal, request["assistant_id"], given):
+            return None
+        waiting = [one["id"] for asked in thread.interrupts.values() for one in asked]
+        if isinstance(given, dict) and given and given.keys() <= set(waiting):
+            return cast("dict[str, Any]", given)
+        if len(waiting) > 1:
+            raise CommandRefused(
+                "invalid_argument", f"{len(waiting)} interrupts wait: send the answers by their ids"
+            )
+        return {waiting[0]: given}
 
     async def _thread(self) -> Thread | None:
         async with self._resources.database.connection() as connection:

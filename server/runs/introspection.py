@@ -68,6 +68,20 @@ async def schemas(
         return {"graph_id": graph_id, **_schemas(graph)}
 
 
+async def takes(resources: Resources, principal: Principal, assistant_or_graph: str, value: Any) -> bool:
+    """Whether a value is an input of an assistant's graph: whether it names one of the fields.
+
+    Raises:
+        NotFound: no such assistant.
+        Invalid: it is neither a UUID nor a graph.
+    """
+    if not isinstance(value, dict):
+        return False
+    async with _opened(resources, principal, assistant_or_graph, None) as (graph, _, _):
+        fields: JsonObject = (_schemas(graph)["input_schema"] or {}).get("properties", {})
+    return not fields.keys().isdisjoint(cast("JsonObject", value))
+
+
 async def subgraphs(
     resources: Resources,
     principal: Principal,

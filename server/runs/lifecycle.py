@@ -187,9 +187,10 @@ async def _end(resources: Resources, run: Run, outcome: Finished) -> None:
             )
             interrupts["budget"] = [{"id": review.interrupt_id, "value": review.payload()}]
         shows = await closing(connection, **identity, run_id=run.run_id)
-        events = [_last_event(run, outcome, interrupts, shows=shows)]
-        if outcome.budget_pause is not None:
-            events.insert(0, _pause_event(run, outcome.values, interrupts["budget"]))
+        asked = interrupts["budget"] if outcome.budget_pause is not None else []
+        events = [_last_event(run, outcome, interrupts, shows=shows + len(asked))]
+        if asked:
+            events.insert(0, _pause_event(run, outcome.values, asked))
         ended = await queue.finish(
             connection,
             run,
@@ -236,7 +237,7 @@ def ended_event(run: Run, *, shows: int, checkpoint_id: str | None = None, **mor
 def _pause_event(run: Run, values: bytes | None, interrupts: list[dict[str, Any]]) -> NewEvent:
     """The state at a budget pause, shown as clients expect an interrupt: the graph itself knows none."""
     state = orjson.loads(values) if values is not None else {}
-    shows = len(interrupts) + ("values" in run.kwargs["stream_mode"])
+    shows = 1 if "values" in run.kwargs["stream_mode"] else 0
     return NewEvent(kind="values", data=encode({**state, "__interrupt__": interrupts}), shows=shows)
 
 

@@ -110,6 +110,48 @@ async def test_several_questions_are_answered_together_or_one_by_one(http: httpx
         assert state["result"]["values"]["joined"] == "l/r"
 
 
+async def test_whoever_answers_as_soon_as_the_question_is_shown_is_in_time(http: httpx.AsyncClient) -> None:
+    """A question is shown when the thread waits, not while the run that asks it is still ending."""
+    for number in range(10):
+        thread = str(uuid4())
+        await start(http, thread, "hitl", {})
+        events = await read(http, thread, lambda event: event["method"] == "input.requested")
+        [question] = asked(events)
+        assert (await http.get(f"/threads/{thread}")).json()["status"] == "interrupted", number
+        answer = {"namespace": [], "interrupt_id": question["interrupt_id"], "response": "yes"}
+        assert (await send(http, thread, "input.respond", **answer))["type"] == "success", number
+        await read(http, thread, ends(2))
+
+
+async def test_a_start_with_what_is_no_input_of_the_graph_answers_the_question(
+    http: httpx.AsyncClient,
+) -> None:
+    """So `RemoteGraph` sends its resumes; what names a field of the input is a new one as ever."""
+    for given in ("yes", {"decisions": []}, ["a", 1], False, "by id"):
+        thread = str(uuid4())
+        await start(http, thread, "hitl", {})
+        await read(http, thread, is_end)
+        await start(http, thread, "hitl", {"answer": "a new input"})
+        events = await read(http, thread, ends(2))
+        assert [status for _, status in told(events)][1::2] == ["interrupted", "interrupted"]
+        question = asked(events)[-1]["interrupt_id"]
+        await start(http, thread, "hitl", {question: given} if given == "by id" else given)
+        events = await read(http, thread, ends(3))
+        assert told(events)[-1][1] == "completed", given
+        state = await send(http, thread, "state.get", namespace=[], keys=["answer"])
+        assert state["result"]["values"] == {"answer": given}
+
+
+async def test_a_start_with_one_answer_to_two_questions_is_refused(http: httpx.AsyncClient) -> None:
+    thread = str(uuid4())
+    await start(http, thread, "par", {})
+    await read(http, thread, is_end)
+    refused = await send(http, thread, "run.start", assistant_id="par", input="yes")
+    assert refused["error"] == "invalid_argument"
+    assert "by their ids" in refused["message"]
+    assert (await http.get(f"/threads/{thread}")).json()["status"] == "interrupted"
+
+
 async def test_after_a_stop_the_next_start_is_a_new_question(
     http: httpx.AsyncClient, client: LangGraphClient
 ) -> None:
