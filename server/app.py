@@ -39,7 +39,7 @@ from .api.openapi import describe
 from .api.project_app import Approach, Fork, ProjectApp, Within
 from .auth.authenticate import Authenticator
 from .auth.project import ProjectAuthenticator
-from .bridges import mcp, openai
+from .bridges import a2a, mcp, openai
 from .records.event_log import Hub
 from .resources import Resources, open_resources
 from .runs.assistants import Tenants
@@ -192,6 +192,8 @@ def _include_routers(app: FastAPI, http: HttpSettings) -> None:
         app.include_router(assistants.router)
     if not http.disable_store:
         app.include_router(store.router)
+    if not http.disable_a2a:
+        app.include_router(a2a.router)
     if not http.disable_mcp:
         app.include_router(mcp.router)
     if not http.disable_openai:

@@ -186,6 +186,8 @@ class HttpSettings(Section):
     """Answer 404 on the run routes."""
     disable_store: bool = False
     """Answer 404 on the store routes."""
+    disable_a2a: bool = False
+    """Answer 404 on `/a2a/…` and `/.well-known/agent-card.json`."""
     disable_mcp: bool = False
     """Answer 404 on `/mcp`."""
     disable_meta: bool = False

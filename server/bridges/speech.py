@@ -38,16 +38,27 @@ def last_answer(values: Any) -> str | None:
     return None
 
 
+def last_turn(values: Any) -> list[dict[str, Any]]:
+    """The messages in a state from where a person spoke last."""
+    messages = messages_of(values)
+    spoke = [place for place, one in enumerate(messages) if one.get("type") == "human"]
+    return messages[spoke[-1] :] if spoke else messages
+
+
 def question(interrupts: list[dict[str, Any]], thread_id: UUID) -> str:
     """What a run waits for and where, in words that a person or a model can do something with."""
-    where = f"It goes on when that is answered on thread {thread_id}."
+    return f"{waits_for(interrupts)}\nIt goes on when that is answered on thread {thread_id}."
+
+
+def waits_for(interrupts: list[dict[str, Any]]) -> str:
+    """What a run waits for, in words."""
     if not interrupts:
-        return f"The run stopped at a breakpoint and waits until somebody lets it go on.\n{where}"
-    asked = "; ".join(_asked(one.get("value")) for one in interrupts)
-    return f"The run waits for a person: {asked}\n{where}"
+        return "The run stopped at a breakpoint and waits until somebody lets it go on."
+    return f"The run waits for a person: {'; '.join(asked(one.get('value')) for one in interrupts)}"
 
 
-def _asked(value: Any) -> str:
+def asked(value: Any) -> str:
+    """What one interrupt asks, in words."""
     match value:
         case {"action_requests": [*requests]}:
             return "; ".join(_request(one) for one in requests)
@@ -79,9 +90,7 @@ class Turn:
     @classmethod
     def of(cls, values: Any) -> Turn:
         """Read the last turn of a state."""
-        messages = messages_of(values)
-        spoke = [place for place, one in enumerate(messages) if one.get("type") == "human"]
-        turn = messages[spoke[-1] + 1 :] if spoke else messages
+        turn = last_turn(values)
         said = [one for one in turn if one.get("type") in AI]
         answers = {one.get("tool_call_id"): one.get("content") for one in turn if one.get("type") == "tool"}
         asked = [call for one in said for call in one.get("tool_calls") or ()]
@@ -99,6 +108,14 @@ class Turn:
         )
 
 
+def spoken(event: Event) -> dict[str, Any] | None:
+    """The message, or the piece of one, that a graph itself says in an event."""
+    if event.kind != "messages" or event.namespace:
+        return None
+    message, _ = orjson.loads(event.data)
+    return message
+
+
 class Spoken:
     """What models say in a run, as it comes; feed it every event of the run."""
 
@@ -108,10 +125,10 @@ class Spoken:
 
     def texts(self, event: Event) -> Iterator[str]:
         """What an event adds to the text; messages are set apart by an empty line."""
-        if event.kind != "messages" or event.namespace:
+        message = spoken(event)
+        if message is None or message.get("type") not in AI:
             return
-        message, _ = orjson.loads(event.data)
-        text = text_of(message.get("content")) if message.get("type") in AI else ""
+        text = text_of(message.get("content"))
         if not text:
             return
         if self.said and message.get("id") != self._speaker:

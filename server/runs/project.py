@@ -81,6 +81,7 @@ _OUR_HTTP_KEYS = frozenset(
     {
         "configurable_headers",
         "cors",
+        "disable_a2a",
         "disable_assistants",
         "disable_mcp",
         "disable_meta",

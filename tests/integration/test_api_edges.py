@@ -128,6 +128,10 @@ async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: Serv
             "run_ids": [run],
             "input": {},
             "schedule": "0 0 1 1 *",
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tasks/get",
+            "params": {"id": f"{thread}:{run}"},
         }
         for route in routes(http):
             # The thread protocol attaches to threads that are still to come; it has a test of its own.
@@ -139,7 +143,11 @@ async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: Serv
                 hidden = answer.status_code == 404 or (path.endswith("/copy") and answer.status_code == 409)
                 # A stream and a join have begun to answer before they look.
                 in_stream = answer.status_code == 200 and "404: Run not found" in answer.text
-                assert hidden or in_stream, (method, path, answer.status_code, answer.text)
+                # To JSON-RPC a refusal is an answer.
+                in_answer = path.startswith("/a2a/") and answer.json()["error"]["data"] == {
+                    "code": "not_found"
+                }
+                assert hidden or in_stream or in_answer, (method, path, answer.status_code, answer.text)
         assert (await http.post("/runs", json=run_request)).status_code == 404
         assert (await http.post("/runs/batch", json=[run_request])).status_code == 404
         assert (

@@ -58,7 +58,12 @@ def operations(http: httpx.AsyncClient) -> Iterator[Operation]:
 def request_for(operation: Operation, names: dict[str, str]) -> dict[str, Any]:
     """A request that names these rows wherever the route lets it."""
     method, path, described = operation
-    query = {"key": "k", "namespace": "notes", "thread_id": names["thread_id"]}
+    query = {
+        "key": "k",
+        "namespace": "notes",
+        "thread_id": names["thread_id"],
+        "assistant_id": names["assistant_id"],
+    }
     wanted = {one["name"] for one in described.get("parameters", ()) if one["in"] == "query"}
     body = BODY | {
         "assistant_id": names["named_assistant"] if "/assistants" in path else "abc",
@@ -69,6 +74,9 @@ def request_for(operation: Operation, names: dict[str, str]) -> dict[str, Any]:
     }
     if path == "/mcp":
         body |= {"jsonrpc": "2.0", "method": "tools/list"}
+    if path.startswith("/a2a/"):
+        task = {"id": f"{names['thread_id']}:{names['run_id']}"}
+        body |= {"jsonrpc": "2.0", "method": "tasks/get", "params": task}
     if path == "/v1/chat/completions":
         body |= {"model": names["model"], "messages": [{"role": "user", "content": "hi"}]}
     many = described.get("requestBody", {}).get("content", {}).get("application/json", {})

@@ -49,8 +49,45 @@ async def test_the_assistant_of_a_graph_is_everybodys_and_runs_for_whoever_calls
     assert (await guarded.get(f"/threads/{thread}", headers=BOB)).status_code == 404
 
 
+async def a2a(
+    http: httpx.AsyncClient, headers: dict[str, str], method: str, params: Any, agent: str = "who"
+) -> Any:
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    return (await http.post(f"/a2a/{agent}", json=message, headers=headers)).json()
+
+
+def data(value: dict[str, Any], **names: str) -> dict[str, Any]:
+    parts = [{"kind": "data", "data": value}]
+    return {"message": {"messageId": "m", "role": "user", "parts": parts, **names}}
+
+
+async def test_a_task_is_nobody_elses_to_get_to_cancel_or_to_answer(guarded: httpx.AsyncClient) -> None:
+    task = (await a2a(guarded, ALICE, "message/send", data({"waits": True})))["result"]
+    assert task["status"]["state"] == "input-required"
+    for method in ("tasks/get", "tasks/cancel", "tasks/resubscribe"):
+        assert (await a2a(guarded, BOB, method, {"id": task["id"]}))["error"]["code"] == -32001
+    for name in ({"taskId": task["id"]}, {"contextId": task["contextId"]}):
+        refused = await a2a(guarded, BOB, "message/send", data({"go": "on"}, **name))
+        assert refused["error"]["data"] == {"code": "not_found"}, name
+    blind = as_user("alice", "deny:threads.read")
+    told = await a2a(guarded, blind, "tasks/get", {"id": task["id"]})
+    assert told["error"]["data"] == {"code": "forbidden"}
+    done = await a2a(guarded, ALICE, "message/send", data({"go": "on"}, taskId=task["id"]))
+    assert done["result"]["artifacts"][0]["parts"][0]["data"]["told"]["identity"] == "alice"
+
+
+async def test_an_assistant_of_somebody_else_is_no_agent(guarded: httpx.AsyncClient) -> None:
+    theirs = await made_assistant(guarded, BOB)
+    card = {"assistant_id": theirs}
+    for headers, status in ((BOB, 200), (ALICE, 404)):
+        path = "/.well-known/agent-card.json"
+        assert (await guarded.get(path, params=card, headers=headers)).status_code == status
+    refused = await a2a(guarded, ALICE, "message/send", data({}), agent=theirs)
+    assert refused["error"]["data"] == {"code": "not_found"}
+
+
 async def test_what_the_handlers_say_to_a_stranger_comes_with_its_headers(guarded: httpx.AsyncClient) -> None:
-    for path in ("/mcp", "/v1/chat/completions"):
+    for path in ("/mcp", "/v1/chat/completions", "/a2a/who"):
         refused = await guarded.post(path, json={})
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Bearer"
