@@ -51,7 +51,7 @@ def first_fault(error: RequestValidationError | ValidationError) -> Invalid:
     """The first fault of a body, a query or a path, in one sentence."""
     fault = error.errors()[0]
     place = [str(part) for part in fault["loc"]]
-    if place[:1] == ["path"] and place[-1] in _IDS:
+    if place[:1] == ["path"] and place[-1] in _IDS and fault["type"].startswith("uuid"):
         return Invalid(f"Invalid {_IDS[place[-1]]} ID: must be a UUID")
     where = ".".join(place[1:] if place[:1] in (["query"], ["path"], ["header"]) else place)
     text = fault["msg"].removeprefix("Value error, ")

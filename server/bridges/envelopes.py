@@ -18,8 +18,11 @@ Render = Callable[[ServerError], Response]
 """How a protocol tells what the server refused, or failed at."""
 
 
-def enveloped(render: Render) -> type[APIRoute]:
-    """The class of routes that answer every refusal and failure as `render` does."""
+def enveloped(render: Render, *, misaddressed: Render | None = None) -> type[APIRoute]:
+    """The class of routes that answer every refusal and failure as `render` does.
+
+    `misaddressed`: how a path or a query is refused, where that is another thing than a body.
+    """
 
     class EnvelopedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -30,7 +33,9 @@ def enveloped(render: Render) -> type[APIRoute]:
                     return await handle(request)
                 except ServerError as error:
                     return render(error)
-                except (RequestValidationError, ValidationError) as error:
+                except RequestValidationError as error:
+                    return (misaddressed or render)(first_fault(error))
+                except ValidationError as error:
                     return render(first_fault(error))
                 except Exception as error:  # noqa: BLE001 - the edge: whatever broke, its client reads this
                     return render(unforeseen(error))

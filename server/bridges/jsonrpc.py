@@ -99,6 +99,11 @@ def refusal(error: ServerError) -> Response:
     return fault_response(None, fault, status=error.status, headers=headers_of(error))
 
 
+def misaddressed(error: ServerError) -> Response:
+    """The error of what was sent to an address that cannot be one."""
+    return fault_response(None, Fault.of(error), status=error.status)
+
+
 def _fault_shape(identity: RequestId | None, fault: Fault) -> dict[str, Any]:
     told = {"code": fault.code, "message": fault.message}
     data = {"data": fault.data} if fault.data is not None else {}

@@ -37,7 +37,9 @@ from .shapes import JsonObject, Version, message, shown, text_part
 from .tasks import Task
 
 router = APIRouter(tags=["bridges"])
-_calls = APIRouter(tags=["bridges"], route_class=enveloped(jsonrpc.refusal))
+_calls = APIRouter(
+    tags=["bridges"], route_class=enveloped(jsonrpc.refusal, misaddressed=jsonrpc.misaddressed)
+)
 
 MayList = Annotated[Caller, may("assistants", "search")]
 
