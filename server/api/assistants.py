@@ -14,7 +14,7 @@ from ..records import assistants as records
 from ..records.assistants import AssistantFilter, Content
 from ..records.held import Held, stamped
 from ..records.paging import Page
-from ..runs import assistants, introspection
+from ..runs import assistants, cancel, introspection
 from .assistant_schemas import (
     AssistantCount,
     AssistantCreate,
@@ -135,7 +135,10 @@ async def delete_assistant(
     assistant_id: AssistantId,
     delete_threads: Annotated[bool, Query()] = False,
 ) -> Response:
-    """Delete an assistant with its versions and, if asked, the threads that last ran it."""
+    """Delete an assistant with its versions and, if asked, the threads that last ran it.
+
+    Its runs in flight are interrupted; what has run with it stays.
+    """
     answer = await caller.ask("assistants", "delete", assistant_id=assistant_id)
     threads_held = None
     if delete_threads:
@@ -149,6 +152,7 @@ async def delete_assistant(
         held=answer.held,
         threads_held=threads_held,
     )
+    await cancel.stop_of_assistant(caller.resources, caller.principal, assistant_id=assistant_id)
     return nothing()
 
 

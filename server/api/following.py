@@ -19,7 +19,7 @@ from ..runs import admission, cancel, state
 from ..runs.admission import RunRequest
 from ..runs.state import Place
 from ..wire.frames import Cursor, Frame
-from ..wire.run_stream import GONE, Answer, View, answer, beginning, run_frames
+from ..wire.run_stream import GONE, Answer, View, answer, beginning, ending, run_frames
 from .callers import Caller
 from .headers import for_configurable
 from .held import OnLeave, awaited_json, event_stream, place_headers
@@ -125,7 +125,8 @@ async def join_stream(
 ) -> Response:
     """The stream of an existing run, from where the client stands.
 
-    Without `last_event_id` that is the present; an id that is none of ours shows nothing.
+    Without `last_event_id` that is the present: of a run that is over, how it ended. An id that is none of
+    ours shows nothing.
 
     Raises:
         Forbidden: the caller may read runs, but not stop them by leaving.
@@ -135,6 +136,8 @@ async def join_stream(
     run = await _find(caller, thread_id, run_id, held)
     if run is None:
         return _stream(caller, _gone(), place, None)
+    if run.ended_at is not None and not last_event_id:
+        return _stream(caller, ending(run), place, None)
     after = await _standing(caller, run, last_event_id)
     if after is None:
         return _stream(caller, nothing_more(), place, None)

@@ -236,6 +236,16 @@ class ThreadSearch(ThreadCount):
     extract: dict[Text, Text] | None = None
     """Alias → path below `values`, `metadata`, `config` or `interrupts`: `values.messages[-1].content`."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _orders_alike(cls, given: Any) -> Any:
+        """Takes `order_by: "created_at ASC"`, as another server of this API has it."""
+        if not isinstance(given, dict) or not isinstance(order := given.get("order_by"), str):
+            return given
+        names = ("sort_by", "sort_order")
+        words = zip(names, order.lower().split(" ", maxsplit=1), strict=False)
+        return dict(words) | {name: value for name, value in given.items() if name != "order_by"}
+
 
 class ThreadPrune(Body):
     """Threads to delete, or to cut down to their last state."""
@@ -296,12 +306,19 @@ class StateRead(Body):
 class StateWrite(Body):
     """What to write into a thread, and as which node."""
 
+    null_is_absent: ClassVar[bool] = False
+    """No values at all are something to write, too: as if a node had returned nothing."""
     holds_values: ClassVar[bool] = True
 
     values: Any = None
     as_node: Text | None = None
     checkpoint: PlaceBody | None = None
     checkpoint_id: Text | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it says anything to write; an empty body only asks."""
+        return bool(self.model_fields_set)
 
     def place(self) -> Place:
         """Where the new checkpoint branches off."""

@@ -97,13 +97,19 @@ def cron_shape(cron: Cron) -> JsonObject:
         "enabled": cron.enabled,
         "next_run_date": _utc(cron.next_run_at),
         "on_run_completed": cron.on_run_completed,
-        "payload": cron.payload,
+        "payload": _with_clock(cron),
         "metadata": cron.metadata,
         "failure_count": cron.failure_count,
         "last_failure": cron.last_failure,
         "created_at": cron.created_at,
         "updated_at": cron.updated_at,
     }
+
+
+def _with_clock(cron: Cron) -> JsonObject:
+    """The request of a cron as it was given: the run, and what says when."""
+    clock = {"schedule": cron.schedule, "timezone": cron.timezone, "end_time": _utc(cron.end_time)}
+    return {**cron.payload, **{name: value for name, value in clock.items() if value is not None}}
 
 
 def _utc(moment: datetime | None) -> datetime | None:

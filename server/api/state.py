@@ -61,7 +61,10 @@ async def update_state(
     thread_id: ThreadId,
     wanted: Annotated[StateWrite, body(StateWrite)],
 ) -> Response:
-    """Write into a thread that no run is on."""
+    """Write into a thread that no run is on; an empty body writes nothing and is shown the present state."""
+    if not wanted.writes:
+        caller.must("threads", "read")
+        return await _state(caller, thread_id, Place(), subgraphs=False, select=None)
     answer = await caller.ask("threads", "update", thread_id=thread_id, metadata={})
     checkpoint = await state.update(
         caller.resources,

@@ -51,6 +51,14 @@ class ItemPut(ItemKey):
     holds_values: ClassVar[bool] = True
 
     value: Annotated[dict[str, Any], AfterValidator(whole)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_an_object(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not isinstance(given.get("value"), dict):
+            raise ValueError("`value` must be an object")
+        return given
+
     index: Literal[False] | list[Text] | None = None
     ttl: Annotated[float, Field(gt=0, le=5_256_000)] | None = None
     """Minutes after which it is gone, counted anew from each read; without it `store.ttl` decides."""

@@ -160,10 +160,14 @@ async def inflight_runs(connection: Connection, *, tenant_id: str, thread_id: UU
 
 
 async def inflight_threads(
-    connection: Connection, *, tenant_id: str, statuses: Sequence[RunStatus]
+    connection: Connection,
+    *,
+    tenant_id: str,
+    statuses: Sequence[RunStatus],
+    assistant_id: UUID | None = None,
 ) -> list[UUID]:
-    """Threads of a tenant that have a run in one of `statuses`."""
-    parameters = {"tenant_id": tenant_id, "statuses": [*statuses]}
+    """Threads of a tenant that have a run in one of `statuses`, of one assistant or of any."""
+    parameters = {"tenant_id": tenant_id, "statuses": [*statuses], "assistant_id": assistant_id}
     cursor = await connection.execute(_QUERIES.inflight_threads, parameters)
     return [row["thread_id"] for row in await cursor.fetchall()]
 

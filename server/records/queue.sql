@@ -95,9 +95,9 @@ WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s AND status IN ('pe
 ORDER BY run_at, first_seq
 
 -- name: inflight_threads
--- Threads of a tenant on which a run waits or runs, for a cancel by status.
-SELECT DISTINCT thread_id FROM interlock.runs
-WHERE tenant_id = %(tenant_id)s AND status IN ('pending', 'running') AND status = ANY(%(statuses)s)
+-- Threads of a tenant on which a run waits or runs, for a cancel by status or with its assistant.
+SELECT DISTINCT thread_id FROM interlock.runs WHERE tenant_id = %(tenant_id)s AND status IN ('pending', 'running')
+    AND status = ANY(%(statuses)s) AND assistant_id = coalesce(%(assistant_id)s, assistant_id)
 
 -- name: claim_runs
 -- Takes up to `slots` runs for a worker. Order: priority, then the tenant that has the fewest running,

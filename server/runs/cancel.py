@@ -75,6 +75,24 @@ async def cancel_many(
     )
 
 
+async def stop_of_assistant(resources: Resources, principal: Principal, *, assistant_id: UUID) -> None:
+    """Interrupt what waits or runs with an assistant that was deleted."""
+    async with resources.database.connection() as connection:
+        threads = await queue.inflight_threads(
+            connection, tenant_id=principal.tenant, statuses=sorted(INFLIGHT), assistant_id=assistant_id
+        )
+    for thread_id in threads:
+        await _stop(
+            resources,
+            principal,
+            thread_id,
+            None,
+            action="interrupt",
+            reason="the assistant was deleted",
+            assistant_id=assistant_id,
+        )
+
+
 async def delete(
     resources: Resources, principal: Principal, *, thread_id: UUID, run_id: UUID, held: Held = None
 ) -> None:
@@ -131,6 +149,7 @@ async def _stop(
     action: CancelAction,
     reason: str | None = None,
     statuses: Sequence[RunStatus] = tuple(INFLIGHT),
+    assistant_id: UUID | None = None,
     held: Held = None,
 ) -> int:
     identity: dict[str, Any] = {"tenant_id": principal.tenant, "thread_id": thread_id}
@@ -140,7 +159,11 @@ async def _stop(
             return 0
         inflight = await queue.inflight_runs(connection, **identity)
         chosen = [
-            run for run in inflight if run.status in statuses and (run_ids is None or run.run_id in run_ids)
+            run
+            for run in inflight
+            if run.status in statuses
+            and (run_ids is None or run.run_id in run_ids)
+            and assistant_id in (None, run.assistant_id)
         ]
         if not chosen:
             return 0

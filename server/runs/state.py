@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import InvalidUpdateError
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.pregel.main import StateUpdate
 from langgraph.types import Command, PregelTask, StateSnapshot
@@ -54,9 +55,7 @@ BUSY = "Thread is busy: a run is in flight. Wait for it to finish, or cancel it,
 _HISTORY_PAGE = 10
 _LOOK_S = 5.0
 """How long the end of a run waits for a look at the state it left."""
-NO_GRAPH = (
-    "Thread has no graph yet: set `metadata.graph_id` when creating it, or run an assistant on it first."
-)
+NO_GRAPH = "Thread has no associated graph: set `metadata.graph_id` on it, or run an assistant on it first."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +87,12 @@ class Update:
     command: Mapping[str, Any] | None = None
     as_node: str | None = None
 
-    def state_update(self) -> StateUpdate:
-        """As LangGraph takes it."""
+    def state_update(self, graph: Pregel) -> StateUpdate:
+        """As LangGraph takes it: of several updates, each goes through the reducers in turn."""
         values = self.values if self.command is None else Command(**self.command)
+        keyed = isinstance(graph, CompiledStateGraph) and "__root__" not in graph.channels
+        if keyed and isinstance(values, list):
+            values = [Command(update=one) if isinstance(one, dict) else one for one in values]
         # Commands are taken as well, though only dicts are declared.
         return StateUpdate(cast("Any", values), self.as_node)
 
@@ -250,7 +252,7 @@ async def show(resources: Resources, run: Run, *, fence: int) -> None:
 async def _write(
     graph: Pregel, config: RunnableConfig, updates: Sequence[Sequence[Update]]
 ) -> RunnableConfig:
-    steps = [[update.state_update() for update in step] for step in updates]
+    steps = [[update.state_update(graph) for update in step] for step in updates]
     try:
         return await graph.abulk_update_state(config, steps)
     except DatabaseError:

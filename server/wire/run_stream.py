@@ -128,6 +128,13 @@ async def run_frames(event_log: EventLog, run: Run, view: View, *, after: Cursor
                 yield b"".join(frames)
 
 
+async def ending(run: Run) -> AsyncIterator[bytes]:
+    """What a reader is told who comes when all is over and has asked for nothing of before."""
+    failed = run.error is not None and run.status != "interrupted"
+    name, data = ("error", orjson.dumps(run.error)) if failed else ("end", b"null")
+    yield Frame(beginning(run), name, data).to_bytes(with_id=False)
+
+
 def beginning(run: Run) -> Cursor:
     """The cursor before a run's first event."""
     return Cursor(run.first_seq - 1)

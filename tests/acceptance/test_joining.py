@@ -85,10 +85,29 @@ async def test_unknown_cursors_and_headers_never_break_a_join(
 
     assert await read_events(http, url, after="no-such-cursor") == []
     assert await read_events(http, url, after="1795598636272-0") == []
-    assert await read_events(http, url) == []
     async with http.stream("GET", url, headers={"X-Unheard-Of": "1", "Last-Event-ID": "-1"}) as response:
         assert response.status_code == 200
         assert [frame async for frame in frames(response)]
+
+
+async def test_whoever_comes_after_the_end_is_told_how_it_ended(
+    client: LangGraphClient, http: httpx.AsyncClient
+) -> None:
+    """Without a cursor the past is not wanted: what is left to tell is the end, or what went wrong."""
+    thread = (await client.threads.create())["thread_id"]
+    good = (await client.runs.create(thread, "abc", input={}, stream_resumable=True))["run_id"]
+    await client.runs.join(thread, good)
+    assert [part async for part in client.runs.join_stream(thread, good)] == [("end", None, None)]
+    assert [part async for part in client.runs.join_stream(thread, good, last_event_id="none")] == []
+
+    bad = (await client.runs.create(thread, "err", input={}))["run_id"]
+    told = (await http.get(f"/threads/{thread}/runs/{bad}/join")).json()["__error__"]
+    (part,) = [part async for part in client.runs.join_stream(thread, bad)]
+    assert (part.event, part.data) == ("error", told)
+
+    stopped = (await client.runs.create(thread, "slow", input={"steps": 100, "seconds": 0.2}))["run_id"]
+    await client.runs.cancel(thread, stopped, wait=True)
+    assert [part.event async for part in client.runs.join_stream(thread, stopped)] == ["end"]
 
 
 async def test_join_can_filter_by_mode(client: LangGraphClient, http: httpx.AsyncClient) -> None:

@@ -209,6 +209,22 @@ async def test_deleting_an_assistant_with_its_threads_spares_the_others(http: ht
     assert (await http.get(f"/threads/{other}")).status_code == 200
 
 
+async def test_deleting_an_assistant_stops_its_runs_and_no_others(http: httpx.AsyncClient) -> None:
+    doomed, kept = await make(http), await make(http)
+    thread = (await http.post("/threads", json={})).json()["thread_id"]
+    path = f"/threads/{thread}/runs"
+    runs = [
+        (await http.post(path, json={"assistant_id": one["assistant_id"], "input": {}})).json()["run_id"]
+        for one in (doomed, kept, doomed)
+    ]
+    assert (await http.delete(f"/assistants/{doomed['assistant_id']}")).status_code == 204
+    left = [(await http.get(f"{path}/{run}")).json() for run in runs]
+    assert [run["status"] for run in left] == ["interrupted", "pending", "interrupted"]
+    assert left[0]["cancel_reason"] == "the assistant was deleted"
+    assert (await http.delete(f"/assistants/{kept['assistant_id']}")).status_code == 204
+    assert (await http.get(f"/threads/{thread}")).json()["status"] != "busy"
+
+
 async def test_a_megabyte_of_config_is_kept_and_changed(http: httpx.AsyncClient) -> None:
     prompt = "x" * 1_000_000
     made = await make(http, config={"configurable": {"prompt": prompt}})

@@ -53,6 +53,7 @@ async def test_a_cron_shows_what_it_does_and_when(http: httpx.AsyncClient) -> No
         "stream_mode": ["updates"],
         "interrupt_before": ["B"],
         "after_seconds": 3.0,
+        "schedule": cron["schedule"],
     }
     next_run = datetime.fromisoformat(cron["next_run_date"])
     assert next_run.minute == 0

@@ -226,11 +226,36 @@ async def test_a_copy_of_the_last_checkpoint_is_a_fork_with_the_same_next(
     assert after["metadata"]["step"] == before["metadata"]["step"] + 1
 
 
+async def test_several_updates_in_a_list_go_through_the_reducers_one_after_the_other(
+    working_http: httpx.AsyncClient,
+) -> None:
+    path, _ = await ran(working_http, "abc", {"trace": []})
+    updates = [{"trace": ["first"]}, {"trace": ["second"]}]
+    written = await working_http.post(f"{path}/state", json={"values": updates, "as_node": "C"})
+    assert written.status_code == 200, written.text
+    now = await state(working_http, path)
+    assert now["values"] == {"trace": ["A", "B", "C", "first", "second"]}
+    assert now["checkpoint"] == written.json()["checkpoint"]
+
+
+async def test_an_update_that_says_nothing_is_a_question(working_http: httpx.AsyncClient) -> None:
+    path, _ = await ran(working_http, "hitl", {"before": 0})
+    before = await state(working_http, path)
+    asked = await working_http.post(f"{path}/state", json={})
+    assert asked.status_code == 200, asked.text
+    assert asked.json() == before == await state(working_http, path)
+    as_if_returned = await working_http.post(f"{path}/state", json={"values": None, "as_node": "ask"})
+    assert as_if_returned.json()["checkpoint_id"] != before["checkpoint_id"]
+    assert (await working_http.post(f"/threads/{uuid4()}/state", json={})).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
         ({"values": {"trace": []}, "as_node": "zz"}, "Node zz does not exist"),
         ({"values": [1, 2], "as_node": "A"}, "Expected dict"),
+        ({"values": [{"trace": ["x"]}, 2], "as_node": "A"}, "Expected dict"),
+        ({"values": [], "as_node": "A"}, "Expected dict"),
         ({"values": {"trace": 5}, "as_node": "A"}, "the graph refuses the update"),
         ({"values": {}, "as_node": "A", "checkpoint": {"checkpoint_ns": "nope"}}, "nope"),
     ],
@@ -252,6 +277,7 @@ async def test_an_update_needs_a_graph_a_thread_and_peace(http: httpx.AsyncClien
     thread = (await http.post("/threads", json={})).json()["thread_id"]
     without_graph = await http.post(f"/threads/{thread}/state", json=body)
     assert without_graph.status_code == 400
+    assert "no associated graph" in without_graph.json()["detail"]
     assert "graph_id" in without_graph.json()["detail"]
     assert (await http.post(f"/threads/{uuid4()}/state", json=body)).status_code == 404
     await http.post(f"/threads/{thread}/runs", json={"assistant_id": "abc", "input": {}})

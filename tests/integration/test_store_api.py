@@ -39,6 +39,14 @@ async def test_a_value_may_hold_any_text_but_half_a_surrogate_pair(http: httpx.A
     assert halved.json()["detail"].startswith("value: ")
 
 
+@pytest.mark.parametrize("value", [[1, 2], 42, "text", True, None])
+async def test_a_value_that_is_no_object_is_refused_by_that_name(http: httpx.AsyncClient, value: Any) -> None:
+    refused = await http.put("/store/items", json={"namespace": ["a"], "key": "k", "value": value})
+    assert (refused.status_code, refused.json()["detail"]) == (422, "`value` must be an object")
+    without = await http.put("/store/items", json={"namespace": ["a"], "key": "k"})
+    assert without.json()["detail"] == "`value` must be an object"
+
+
 @pytest.mark.parametrize("key", ["\0", "\u9a5b" * 1000])
 async def test_asking_for_an_address_that_cannot_be_is_refused(http: httpx.AsyncClient, key: str) -> None:
     answer = await http.get("/store/items", params={"namespace": "a", "key": key})

@@ -101,6 +101,23 @@ async def test_a_thread_with_a_run_in_flight_is_busy_in_every_answer(http: httpx
         assert [(one["thread_id"], one["status"]) for one in found] == [(thread_id, status)]
 
 
+async def test_an_order_may_be_given_as_one_text(http: httpx.AsyncClient) -> None:
+    ids = [(await make(http))["thread_id"] for _ in range(3)]
+    for order_by, expected in (
+        ("created_at ASC", ids),
+        ("created_at DESC", ids[::-1]),
+        ("created_at", ids[::-1]),
+        ("thread_id asc", ids),
+    ):
+        answer = await http.post("/threads/search", json={"order_by": order_by})
+        assert [one["thread_id"] for one in answer.json()] == expected
+        assert "x-interlock-warning" not in answer.headers
+    for order_by, field in (("colour ASC", "sort_by"), ("created_at upwards", "sort_order")):
+        refused = await http.post("/threads/search", json={"order_by": order_by})
+        assert refused.status_code == 422
+        assert refused.json()["detail"].startswith(f"{field}: ")
+
+
 async def test_the_thread_changed_last_comes_first(http: httpx.AsyncClient) -> None:
     ids = [(await make(http))["thread_id"] for _ in range(3)]
     await http.patch(f"/threads/{ids[0]}", json={"metadata": {"touched": True}})
