@@ -259,7 +259,7 @@ async def _content(admission: _Admission, draft: _Draft, run: RunRequest) -> Cro
         end_time=draft.end_time,
         enabled=draft.enabled,
         on_run_completed=draft.on_run_completed,
-        payload=draft.run,
+        payload={**draft.run, "assistant_id": str(assistant.assistant_id)},
         metadata=draft.metadata,
         principal=draft.owner,
     )

@@ -88,6 +88,16 @@ def _with_places(payload: dict[str, Any]) -> dict[str, Any]:
         **payload,
         "checkpoint": _place(payload.get("config")),
         "parent_checkpoint": _place(payload.get("parent_config")),
+        "tasks": [_with_place(task) for task in payload.get("tasks", ())],
+    }
+
+
+def _with_place(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A task with the place of its sub-graph instead of the config that leads there."""
+    if not task.get("state"):
+        return task
+    return {key: value for key, value in task.items() if key != "state"} | {
+        "checkpoint": _place(task["state"])
     }
 
 

@@ -46,7 +46,7 @@ async def test_a_cron_shows_what_it_does_and_when(http: httpx.AsyncClient) -> No
     assert cron["user_id"] == "anonymous"
     assert cron["metadata"] == {"team": "a"}
     assert cron["payload"] == {
-        "assistant_id": "abc",
+        "assistant_id": cron["assistant_id"],
         "input": {},
         "metadata": {"team": "a"},
         "config": {"tags": ["x"], "configurable": {"colour": "red", "cron_id": cron["cron_id"]}},

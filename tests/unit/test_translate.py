@@ -55,7 +55,9 @@ def test_messages_that_stream_at_once_keep_their_own_metadata() -> None:
 def test_a_checkpoint_tells_no_secret_and_a_debug_one_tells_its_places() -> None:
     config = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "2", **SECRETS}}
     parent = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "1", **SECRETS}}
-    payload: dict[str, Any] = {"config": config, "parent_config": parent, "values": {}, "next": []}
+    child = {"configurable": {"thread_id": "t", "checkpoint_ns": "child:1"}}
+    tasks = [{"id": "1", "name": "child", "state": child}, {"id": "2", "name": "plan", "state": None}]
+    payload: dict[str, Any] = {"config": config, "parent_config": parent, "values": {}, "tasks": tasks}
     translating = translator()
     plain = orjson.loads(translating.event_of(((), "checkpoints", payload)).data)
     debug = orjson.loads(
@@ -70,6 +72,11 @@ def test_a_checkpoint_tells_no_secret_and_a_debug_one_tells_its_places() -> None
         assert "hush" not in str(shown)
     assert debug["payload"]["checkpoint"]["checkpoint_id"] == "2"
     assert debug["payload"]["parent_checkpoint"]["checkpoint_id"] == "1"
+    assert plain["tasks"] == tasks
+    assert debug["payload"]["tasks"] == [
+        {"id": "1", "name": "child", "checkpoint": child["configurable"]},
+        tasks[1],
+    ]
     first = {**payload, "parent_config": None}
     shown = orjson.loads(translating.event_of(((), "debug", {"type": "checkpoint", "payload": first})).data)
     assert shown["payload"]["parent_checkpoint"] is None
