@@ -30,6 +30,7 @@ from ..resources import Resources
 from ..runs.acting import Actor, acting_for
 from ..runs.lifecycle import Drained, Finished, LeaseLost, Outcome
 from .breakpoints import Breakpoints
+from .ending import go_to_end, only_ends
 from .recorder import Recorder
 from .request import graph_config, graph_context, graph_input, with_orphans_answered
 from .stop import Stop, outcome_of_stopped
@@ -206,7 +207,8 @@ class _Attempt:
         given = with_orphans_answered(given, await self._messages_before(given, config))
         raised: BaseException | None = None
         try:
-            await self._record(graph, config, given)
+            if continues or not await self._ends(graph, config, given):
+                await self._record(graph, config, given)
         except GraphDrained:
             if self.meter.reached() is None:
                 return Drained(usage=self.meter.usage.to_row())
@@ -224,6 +226,18 @@ class _Attempt:
         if raised is not None:
             return self._failed(raised, state)
         return self._ended(state)
+
+    async def _ends(self, graph: Pregel, config: RunnableConfig, given: Any) -> bool:
+        """Close what waits on the thread, if that is all the run was asked for and there is something."""
+        if not only_ends(self.run.kwargs.get("command")):
+            return False
+        found = await self.saver.aget_tuple(config)
+        if found is None:
+            return False
+        await go_to_end(graph, self.saver, config, found, given.update)
+        state = await graph.aget_state(_head(config))
+        self.recorder.add(self.translator.event_of(((), "values", state.values)))
+        return True
 
     async def _record(self, graph: Pregel, config: RunnableConfig, given: Any) -> None:
         """Record what the graph streams; with `events` asked for, those of its runnables between it."""

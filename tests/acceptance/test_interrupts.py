@@ -184,6 +184,43 @@ async def test_ignored_question_frees_the_thread(client: LangGraphClient) -> Non
     assert (await by_wait(client, thread, "hitl", command={"resume": "now"}))["answer"] == "now"
 
 
+@pytest.mark.parametrize("goto", ["__end__", ["__end__"]])
+async def test_command_to_the_end_resolves_a_thread_that_waits(
+    client: LangGraphClient, goto: str | list[str]
+) -> None:
+    """As agent-chat-ui and deep-agents-ui mark a thread as resolved: LangGraph alone would ask again."""
+    thread = (await client.threads.create())["thread_id"]
+    await by_wait(client, thread, "hitl", input={})
+    head = (await client.threads.get_state(thread))["checkpoint"]
+
+    parts = [
+        part
+        async for part in client.runs.stream(
+            thread,
+            "hitl",
+            input={},
+            command={"goto": goto, "update": None},
+            checkpoint={key: value for key, value in head.items() if key != "thread_id"},
+            stream_mode=["values", "updates"],
+        )
+    ]
+    assert [(part.event, part.data) for part in parts[1:]] == [("values", {"before": 1})]
+    record, state = await client.threads.get(thread), await client.threads.get_state(thread)
+    assert (record["status"], record["interrupts"], record["values"]) == ("idle", {}, {"before": 1})
+    assert (state["next"], state["interrupts"]) == ([], [])
+
+    assert (await by_wait(client, thread, "hitl", input={}))["__interrupt__"][0]["value"]["before"] == 2
+
+
+async def test_command_to_the_end_keeps_what_it_brings_along(client: LangGraphClient) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    await by_wait(client, thread, "par", input={})
+    command: Any = {"goto": "__end__", "update": {"joined": "nobody asked"}}
+    assert (await by_wait(client, thread, "par", command=command)) == {"joined": "nobody asked"}
+    assert (await client.threads.get(thread))["status"] == "idle"
+    assert await pending(client, thread) == []
+
+
 async def test_run_that_waits_for_a_person_has_ended_and_its_answer_is_a_run_of_its_own(
     client: LangGraphClient,
 ) -> None:
