@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import pytest
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import UnprocessableEntityError
+
+from . import protocol
 
 HUMAN: dict[str, Any] = {"messages": [{"type": "human", "content": "hello"}]}
 runaways = pytest.mark.parametrize(
@@ -45,6 +49,21 @@ async def test_a_run_at_its_limit_asks_a_person_and_goes_on_with_what_it_is_gran
     await client.runs.wait(thread, graph, command={"resume": {"decisions": [{"type": "approve"}]}})
     after = await client.threads.get_state(thread)
     assert after["values"] != before["values"]
+
+
+async def test_the_question_at_a_limit_is_shown_on_the_thread_event_stream_when_it_can_be_answered(
+    http: httpx.AsyncClient,
+) -> None:
+    thread = str(uuid4())
+    config = {"budget": {"steps": 3}, "recursion_limit": 10_000}
+    await protocol.start(http, thread, "loop", {"n": 1_000}, config=config)
+    events = await protocol.read(http, thread, protocol.is_end)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert [event["method"] for event in events[-3:]] == ["values", "input.requested", "lifecycle"]
+    answer = {"interrupt_id": events[-2]["params"]["data"]["interrupt_id"], "namespace": []}
+    response = {"decisions": [{"type": "reject", "message": "enough"}]}
+    told = await protocol.send(http, thread, "input.respond", **answer, response=response)
+    assert told["type"] == "success"
 
 
 @runaways

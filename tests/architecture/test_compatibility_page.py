@@ -81,11 +81,12 @@ def compatibility() -> str:
 
 def suites() -> str:
     return table(
-        ("Suite", "Commit", "Passed", "What fails, and why"),
+        ("Suite", "Commit", "With", "Passed", "What fails, and why"),
         (
             (
                 f"{one['name']}",
                 f"`{one['commit'][:12]}`",
+                one["with"],
                 f"{one['passed']} of {one['total']}",
                 "<br>".join(f"{failed}: {cause}" for failed, cause in one["fails"].items()),
             )

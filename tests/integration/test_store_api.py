@@ -143,6 +143,14 @@ async def test_namespaces_are_listed_to_a_depth(http: httpx.AsyncClient) -> None
         assert (await http.post("/store/namespaces", json=wanted)).status_code == 422
 
 
+async def test_a_namespace_whose_last_item_is_deleted_is_not_listed(http: httpx.AsyncClient) -> None:
+    for namespace in (("a",), ("a", "b")):
+        await put(http, *namespace)
+    deleted = await http.request("DELETE", "/store/items", json={"namespace": ["a", "b"], "key": "k"})
+    assert deleted.status_code == 204
+    assert (await http.post("/store/namespaces", json={})).json() == {"namespaces": [["a"]]}
+
+
 async def test_names_in_camel_case_mean_the_same(http: httpx.AsyncClient) -> None:
     for namespace in (("a", "b"), ("c", "d")):
         await put(http, *namespace)
