@@ -17,6 +17,8 @@ from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from .errors import ConnectionEnded, DatabaseUnavailable, translated
+from .sealed import Context
+from .sealer import Sealer
 
 Connection = AsyncConnection[DictRow]
 Parameters = Mapping[str, Any] | Sequence[Any]
@@ -42,6 +44,48 @@ class _Connection(AsyncConnection[DictRow]):
     """A pooled connection that remembers when it last served."""
 
     last_used: float = 0.0
+    sealer: Sealer | None = None
+    opened_with: Context | None = None
+    """The context of what was read last; it serves those who write and have none of their own."""
+
+
+class _SealingCursor(AsyncCursor[Any]):
+    """Seals what a statement is given, and opens what it returns."""
+
+    async def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        connection, sealer = self._sealing
+        known = connection.opened_with
+        if isinstance(params, Mapping):
+            params = {name: await sealer.sealed(value, known) for name, value in params.items()}
+        return await super().execute(query, params, **options)
+
+    async def fetchone(self) -> Any:
+        row = await super().fetchone()
+        return None if row is None else (await self._opened([row]))[0]
+
+    async def fetchmany(self, size: int = 0) -> list[Any]:
+        return await self._opened(await super().fetchmany(size))
+
+    async def fetchall(self) -> list[Any]:
+        return await self._opened(await super().fetchall())
+
+    async def _opened(self, rows: list[Any]) -> list[Any]:
+        connection, sealer = self._sealing
+        found, context = await sealer.opened(rows)
+        connection.opened_with = context or connection.opened_with
+        return found
+
+    @property
+    def _sealing(self) -> tuple[_Connection, Sealer]:
+        connection = self.connection
+        assert isinstance(connection, _Connection)
+        assert connection.sealer is not None
+        return connection, connection.sealer
+
+
+def seals(connection: Connection) -> bool:
+    """Whether what is written over a connection is encrypted by the project."""
+    return getattr(connection, "sealer", None) is not None
 
 
 class Database:
@@ -60,8 +104,10 @@ class Database:
         max_size: int = 10,
         deadline_s: float = 30.0,
         application_name: str = "interlock",
+        sealer: Sealer | None = None,
     ) -> None:
         self.url = url
+        self.sealer = sealer
         self._deadline_s = deadline_s
         self._suspect_before = 0.0
         self.pool: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
@@ -105,9 +151,11 @@ class Database:
         """Close every connection."""
         await self.pool.close()
 
-    @staticmethod
-    async def _configure(connection: _Connection) -> None:
+    async def _configure(self, connection: _Connection) -> None:
         connection.last_used = time.monotonic()
+        if self.sealer is not None:
+            connection.sealer = self.sealer
+            connection.cursor_factory = _SealingCursor
         set_json_dumps(orjson.dumps, connection)
         set_json_loads(orjson.loads, connection)
 
@@ -126,6 +174,7 @@ class Database:
     @staticmethod
     async def _reset(connection: _Connection) -> None:
         connection.last_used = time.monotonic()
+        connection.opened_with = None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[DictRow]]:

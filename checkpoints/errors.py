@@ -36,6 +36,15 @@ class Conflict(DatabaseError):
         self.constraint = constraint
 
 
+class SealingFailed(DatabaseError):
+    """The project's encryption handlers failed; nothing was stored."""
+
+    def __init__(self, message: str, *, status: int = 500) -> None:
+        super().__init__(message)
+        self.status = status
+        """As which HTTP status a client is told."""
+
+
 class SchemaMismatch(DatabaseError):
     """The database schema is older or newer than this release."""
 

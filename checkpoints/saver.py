@@ -36,8 +36,8 @@ from .database import Database, jsonb
 from .memory import Memory
 from .queries import load_queries
 from .retry import persistently
-from .serde import StrictSerializer, UnknownType, json_safe, serializer_of
-from .thread_writer import ChannelValue, CheckpointRow, TaskWrite, ThreadWriter, WrongThread
+from .serde import StrictSerializer, UnknownType, serializer_of
+from .thread_writer import ChannelValue, CheckpointRow, TaskWrite, ThreadWriter, WrongThread, json_safe
 
 __all__ = ["ThreadSaver", "WrongThread", "public"]
 
@@ -82,6 +82,8 @@ class ThreadSaver(AsyncPostgresSaver):
             database, tenant_id=tenant_id, thread_id=thread_id, fence=fence, run_id=run_id
         )
         self._memory = Memory()
+        self._apart: set[tuple[str, str, str]] = set()
+        """Namespace, channel and version of values that were stored apart by this saver."""
 
     def for_graph(self, graph: Pregel) -> ThreadSaver:
         """The same saver, for the types in the schemas of a graph as well."""
@@ -142,12 +144,11 @@ class ThreadSaver(AsyncPostgresSaver):
         place = self._place(config)
         ns: str = place["checkpoint_ns"]
         told = get_serializable_checkpoint_metadata(config, metadata)
-        inline, apart = _split(checkpoint["channel_values"])
+        sealer = self._database.sealer
+        inline, apart = _split(checkpoint["channel_values"], seals=sealer is not None and sealer.seals_blobs)
         values = [
-            ChannelValue(
-                place["checkpoint_ns"], channel, str(version), *self._dumped(channel, apart[channel])
-            )
-            for channel, version in new_versions.items()
+            ChannelValue(ns, channel, version, *self._dumped(channel, apart[channel]))
+            for channel, version in self._unsaved(ns, checkpoint, new_versions)
             if channel in apart
         ]
         row = CheckpointRow(
@@ -166,6 +167,22 @@ class ThreadSaver(AsyncPostgresSaver):
                 "checkpoint_id": checkpoint["id"],
             }
         }
+
+    def _unsaved(
+        self, ns: str, checkpoint: Checkpoint, new_versions: ChannelVersions
+    ) -> list[tuple[str, str]]:
+        """Channels whose value may not be stored apart yet, with their versions.
+
+        An earlier checkpoint may have held it in its own row, before the project had its values encrypted.
+        """
+        sealer = self._database.sealer
+        changed = {channel: str(version) for channel, version in new_versions.items()}
+        if sealer is None or not sealer.seals_blobs:
+            return list(changed.items())
+        every = {channel: str(version) for channel, version in checkpoint["channel_versions"].items()}
+        fresh = [key for key in (every | changed).items() if (ns, *key) not in self._apart]
+        self._apart.update((ns, *key) for key in fresh)
+        return fresh
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -338,8 +355,8 @@ class ThreadSaver(AsyncPostgresSaver):
         return {**config, "configurable": {**place, "thread_id": self._writer.key}}
 
 
-def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Channel values that go into the checkpoint's own row, and those that are stored apart."""
+def _split(values: Mapping[str, Any], *, seals: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Channel values that go into the checkpoint's own row, and those stored apart; all, if it `seals`."""
     inline: dict[str, Any] = {}
     apart: dict[str, Any] = {}
     for channel, value in values.items():
@@ -347,7 +364,7 @@ def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             # The stock reader looks for this mark.
             inline[channel] = True
             apart[channel] = value
-        elif _fits_jsonb(value):
+        elif not seals and _fits_jsonb(value):
             inline[channel] = value
         else:
             apart[channel] = value

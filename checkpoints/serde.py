@@ -19,7 +19,7 @@ import importlib
 import sys
 import sysconfig
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -45,6 +45,9 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.pregel import Pregel
 from langgraph.types import Send
 from pydantic import BaseModel
+
+from .errors import SealingFailed
+from .sealed import unreadable
 
 TypeName = tuple[str, str]
 """Module and name."""
@@ -120,8 +123,11 @@ class StrictSerializer(JsonPlusSerializer):
 
         Raises:
             UnknownType: it names a type outside the list, or one that cannot be rebuilt.
+            SealingFailed: it cannot be decrypted.
         """
         kind, body = data
+        if reason := unreadable(body):
+            raise SealingFailed(reason)
         match kind:
             case "null":
                 return None
@@ -310,23 +316,6 @@ def _schemas(graph: Pregel) -> list[type]:
     found += [node.input_schema for node in builder.nodes.values()]
     found += [b.input_schema for branches in builder.branches.values() for b in branches.values()]
     return [schema for schema in found if isinstance(schema, type)]
-
-
-def json_safe(value: Any) -> Any:
-    """`value` for a jsonb column of ours: what jsonb or JSON cannot hold becomes text or null."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return whole(str.__str__(value)).replace("\0", "\ufffd")
-    if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**63 else str(value)
-    if isinstance(value, float):
-        return float(value) if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {json_safe(str(k)): json_safe(v) for k, v in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [json_safe(item) for item in cast("list[Any]", value)]
-    return json_safe(str(value))
 
 
 def _built(code: int, kind: Callable[..., Any], content: Any) -> Any:

@@ -27,6 +27,8 @@ from . import store_vectors
 from .database import Connection, Database, jsonb
 from .embedding import StoreIndex, Vector, direction, embedded, paths_of, texts_of
 from .queries import load_queries
+from .sealed import About, Context, SealedJsonBytes, current_context, sealed_json
+from .sealer import Sealer
 from .store_search import Search
 
 log = structlog.get_logger(__name__)
@@ -67,6 +69,8 @@ class PostgresStore(BaseStore):
         self.shortfall = 0
         """Items found so far that may not be the nearest, as there was too much to compare."""
         self._loop = asyncio.get_running_loop()
+        # A node may use the store from a thread of its own, which knows of no run.
+        self._context = current_context()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Do several operations from another thread than the loop's."""
@@ -99,6 +103,7 @@ class PostgresStore(BaseStore):
         # A model may take seconds, for which no connection is held.
         searches = [await self._planned(place, op) for place, op in enumerate(ordered) if _searches(op)]
         await puts.embed(self._index)
+        await puts.seal(self._database.sealer, current_context() or self._context)
         async with self._database.transaction() as connection:
             await self._get(connection, ordered, results)
             for place, search in searches:
@@ -190,6 +195,18 @@ class _Puts:
                 for op, item in zip(self._ops, self.items, strict=True)
             ]
             self.vectors = await embedded(index, texts)
+
+    async def seal(self, sealer: Sealer | None, context: Context) -> None:
+        if sealer is None:
+            return
+        for op, item in zip(self._ops, self.items, strict=True):
+            # Without the characters that jsonb cannot hold.
+            value = orjson.loads(orjson.dumps(item["value"]))
+            item["value"] = (await sealer.sealed(sealed_json("store", "value", value, context=context))).obj
+            if item["exact"] is not None:
+                text = orjson.dumps(op.value, option=orjson.OPT_NON_STR_KEYS)
+                exact = SealedJsonBytes.of(text, About("store", "value", context))
+                item["exact"] = base64.b64encode(await sealer.sealed(exact)).decode()
 
 
 def _searches(op: Op) -> TypeGuard[SearchOp]:

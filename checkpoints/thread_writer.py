@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from .database import Database, jsonb
 from .errors import DatabaseError
 from .queries import load_queries
 from .retry import persistently
+from .sealed import sealed_blob, sealed_json
+from .serde import whole
 from .thread_rows import keep_latest_in, thread_key
 
 _QUERIES = load_queries(__file__)
@@ -198,6 +200,23 @@ class ThreadWriter:
             raise
 
 
+def json_safe(value: Any) -> Any:
+    """`value` for a jsonb column of ours: what jsonb or JSON cannot hold becomes text or null."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return whole(str.__str__(value)).replace("\0", "\ufffd")
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < 2**63 else str(value)
+    if isinstance(value, float):
+        return float(value) if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {json_safe(str(k)): json_safe(v) for k, v in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [json_safe(item) for item in cast("list[Any]", value)]
+    return json_safe(str(value))
+
+
 def _statement(batch: Sequence[_Write]) -> tuple[bytes, dict[str, Any]]:
     rows = [row for write in batch for row in write.rows]
     parameters: dict[str, Any] = {
@@ -208,7 +227,7 @@ def _statement(batch: Sequence[_Write]) -> tuple[bytes, dict[str, Any]]:
         "write_indexes": [row.idx for row in rows],
         "write_channels": [row.channel for row in rows],
         "write_types": [row.type for row in rows],
-        "writes": [row.body for row in rows],
+        "writes": [sealed_blob("checkpoint", "writes", row.body) for row in rows],
     }
     if batch[0].replaces:
         return _QUERIES.replace, parameters
@@ -221,10 +240,10 @@ def _statement(batch: Sequence[_Write]) -> tuple[bytes, dict[str, Any]]:
         "blob_channels": [value.channel for value in values],
         "blob_versions": [value.version for value in values],
         "blob_types": [value.type for value in values],
-        "blobs": [value.body for value in values],
+        "blobs": [sealed_blob("checkpoint", "blob", value.body) for value in values],
         "nss": [row.ns for row in checkpoints],
         "checkpoint_ids": [row.checkpoint_id for row in checkpoints],
         "parent_ids": [row.parent_id for row in checkpoints],
         "checkpoints": [jsonb(row.checkpoint) for row in checkpoints],
-        "metadatas": [jsonb(row.metadata) for row in checkpoints],
+        "metadatas": [sealed_json("checkpoint", "metadata", row.metadata) for row in checkpoints],
     }

@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 
 import orjson
 
+from ..checkpoints.sealed import UNREADABLE, unreadable
 from ..tools.policy.permissions import Principal
 
 RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
@@ -79,7 +80,14 @@ class Run:
         fields["kwargs"] = orjson.loads(row["kwargs"])
         fields["error"] = orjson.loads(row["error"]) if row["error"] is not None else None
         fields["principal"] = Principal.from_row(row["principal"])
+        if reason := unreadable(row["principal"]):
+            fields["kwargs"] = {**fields["kwargs"], UNREADABLE: reason}
         return cls(**fields)
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why what it is to do could not be decrypted; None when it could."""
+        return unreadable(self.kwargs)
 
     def shape(self) -> dict[str, Any]:
         """As the wire shows it, with the request that made it as `kwargs`."""
@@ -163,9 +171,11 @@ class Thread:
     def from_row(cls, row: Mapping[str, Any]) -> Thread:
         """Build from a row of `interlock.threads` joined with its derived `status`."""
         fields = {name: row[name] for name in cls.__dataclass_fields__}
-        fields["left_by"] = LeftBy.from_row(row["left_by"]) if row["left_by"] is not None else None
-        if row["exact"] is not None:
-            fields |= orjson.loads(row["exact"])
+        known = row["left_by"] is not None and unreadable(row["left_by"]) is None
+        fields["left_by"] = LeftBy.from_row(row["left_by"]) if known else None
+        exact = None if row["exact"] is None else orjson.loads(row["exact"])
+        if exact is not None and unreadable(exact) is None:
+            fields |= exact
         return cls(**fields)
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from ..checkpoints.database import Database
 from ..checkpoints.notify import Wakeups
+from ..checkpoints.sealer import Sealer
 from ..checkpoints.store import PostgresStore
 from ..tools.gateway import Gateway
 from ..tools.toolbox import Toolbox
-from .records import reviews
+from .records import reviews, sealing
 from .records.event_log import EventLog, Hub
 
 if TYPE_CHECKING:
@@ -54,15 +55,25 @@ async def open_resources(
     toolbox: Toolbox,
     pool_max: int | None = None,
     name: str = "interlock",
+    sealer: Sealer | None = None,
 ) -> AsyncIterator[Resources]:
-    """Open what a loop needs and close it at the end. Run loops pass a smaller `pool_max`.
+    """Open what a loop needs and close it at the end. Run loops pass a smaller `pool_max`, and the `sealer`
+    of the loop that the project's encryption handlers belong to.
 
     Raises:
         DatabaseUnavailable: the database does not answer.
+        SchemaMismatch: it holds values that another project, or this one before, has encrypted.
     """
     wakeups = Wakeups(settings.database.direct_url, application_name=f"{name}-listen")
     size = pool_max or settings.database.pool_max
-    async with Database(settings.database.url, max_size=size, application_name=name) as database:
+    handlers = catalog.hooks.encryption
+    if sealer is None and handlers is not None:
+        sealer = Sealer(handlers, home=asyncio.get_running_loop())
+    async with Database(
+        settings.database.url, max_size=size, application_name=name, sealer=sealer
+    ) as database:
+        if sealer is None:
+            await sealing.refuse_sealed(database)
         event_log = EventLog(database, wakeups=wakeups, hub=hub, settings=settings.events)
         gateway = toolbox.gateway(database, reviews=reviews)
         async with asyncio.TaskGroup() as owned:

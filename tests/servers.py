@@ -27,6 +27,8 @@ PROJECT_APP = Path(__file__).parent / "project_app"
 """A project with routes, middleware and hooks of its own."""
 GUARDED = Path(__file__).parent / "guarded"
 """A project with an `Auth` object, which keeps everybody to what is theirs."""
+SEALED = Path(__file__).parent / "sealed"
+"""A project that encrypts what is stored, with a key for each user."""
 OUR_VARIABLES = (
     "INTERLOCK_",
     "LANGGRAPH_",

@@ -10,6 +10,7 @@ import uuid_utils.compat as uuid
 
 from ..checkpoints.database import Connection
 from ..checkpoints.queries import load_queries
+from ..checkpoints.sealed import sealed_blob, sealed_text
 from .context import RunScope
 from .spec import ToolSpec
 
@@ -86,11 +87,12 @@ class Attempt:
             "risk": spec and spec.risk,
             "tool_call_id": self.tool_call_id,
             "checkpoint_ns": self.checkpoint_ns,
-            "arguments": self.arguments,
+            "arguments": sealed_blob("tool_call", "arguments", self.arguments),
             "arguments_hash": self.arguments_hash,
             "stage": self.stage,
             "outcome": self.outcome,
-            "reason": self.reason and column_text(self.reason)[:_REASON_LIMIT],
+            "reason": self.reason
+            and sealed_text("tool_call", "reason", column_text(self.reason)[:_REASON_LIMIT]),
             "policy_ids": list(self.policy_ids),
             "policy_version": self.policy_version,
             "review_id": self.review_id,

@@ -13,6 +13,7 @@ from langgraph.types import Command
 
 from ..checkpoints.database import Connection
 from ..checkpoints.queries import load_queries
+from ..checkpoints.sealed import sealed_blob
 from ..checkpoints.serde import StrictSerializer, UnknownType
 from .context import RunScope
 
@@ -149,10 +150,11 @@ class Ledger:
             FenceLost: another worker writes this thread now.
         """
         kind, stored = (None, None) if result is None else self._stored(result)
+        kept = None if stored is None else sealed_blob("tool_call", "result", stored)
         await self.hold_fence(connection, key)
         await connection.execute(
             _QUERIES.settle,
-            {**key.parameters(), "start_id": start_id, "state": state, "result_type": kind, "result": stored},
+            {**key.parameters(), "start_id": start_id, "state": state, "result_type": kind, "result": kept},
         )
 
     def result(self, entry: LedgerEntry) -> ToolResult | None:

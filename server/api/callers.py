@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import Message, Receive, Scope
 
 from ...checkpoints.database import Database
+from ...checkpoints.sealed import seal_for
 from ...tools.policy.permissions import Principal
 from ..auth.project import ProjectAuthenticator
 from ..errors import Invalid, NotFound
@@ -21,11 +22,15 @@ from ..records.threads import ThreadKey
 from ..resources import Resources
 from ..runs import scope
 from ..runs.acting import Actor
+from ..runs.encryption import HEADER, context_for
 from ..runs.scope import Action, Answer, Resource, Rule, allow
 from .bodies import parse, read_limited
 
 IDENTIFIED = "interlock.principal"
 """Key of an ASGI scope under which the principal stands that was found before; no client can set it."""
+
+_KEYED = "interlock.keyed"
+"""Key under which stands that it is known what the principal's values are encrypted with."""
 
 ACTOR = "interlock.actor"
 """Key under which it stands for whom a call from inside the process is made."""
@@ -114,7 +119,25 @@ async def identify(app: FastAPI, connection: HTTPConnection) -> Principal:
         else:
             principal = authenticator.authenticate(asking.headers)
         connection.scope[IDENTIFIED] = principal
-    return connection.scope[IDENTIFIED]
+    principal = await _with_keys(app, connection)
+    seal_for(principal.encryption)
+    return principal
+
+
+async def _with_keys(app: FastAPI, connection: HTTPConnection) -> Principal:
+    """The principal with what the project's encryption handlers find its keys by; asked once for a request.
+
+    A call from inside the process has that of whom it acts for, unless it says otherwise.
+    """
+    principal: Principal = connection.scope[IDENTIFIED]
+    hook = app.state.resources.catalog.hooks.encryption
+    header = connection.headers.get(HEADER)
+    inherits = bool(principal.encryption) and ACTOR in connection.scope and not header
+    if hook is None or inherits or _KEYED in connection.scope:
+        return principal
+    principal = replace(principal, encryption=await context_for(hook, principal, header))
+    connection.scope[IDENTIFIED], connection.scope[_KEYED] = principal, True
+    return principal
 
 
 def _with_offered_key(connection: HTTPConnection) -> HTTPConnection:

@@ -7,7 +7,9 @@ from fnmatch import fnmatchcase
 
 from ..settings import HeaderSettings
 
-SECRET = frozenset({"authorization", "cookie", "x-api-key", "x-service-key", "x-tenant-id"})
+SECRET = frozenset(
+    {"authorization", "cookie", "x-api-key", "x-encryption-context", "x-service-key", "x-tenant-id"}
+)
 """Headers that no pattern reaches, only their own name."""
 
 

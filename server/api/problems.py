@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ...checkpoints.errors import Conflict, DatabaseUnavailable, FenceLost
+from ...checkpoints.errors import Conflict, DatabaseUnavailable, FenceLost, SealingFailed
 from ..errors import Conflicting, Invalid, Refused, ServerError, Unavailable
+from ..runs.encryption import EncryptionFailed
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,9 @@ def unforeseen(error: Exception) -> ServerError:
     if isinstance(error, Conflict | FenceLost):
         log.warning("write_conflict", error=str(error))
         return Conflicting("somebody else changed this at the same time; read it and try again")
+    if isinstance(error, SealingFailed):
+        log.warning("encryption_failed", error=str(error))
+        return EncryptionFailed(str(error), status=error.status)
     log.error("request_failed", exc_info=error)
     return ServerError("Internal Server Error")
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.queries import load_queries
+from ...checkpoints.sealed import sealed_json
 from ..domain import Assistant, default_assistant_id
 from .held import Held, held_parameter
 from .paging import Page, fetch_one
@@ -41,15 +42,21 @@ class Content:
             merged["metadata"] = {**self.metadata, **merged["metadata"]}
         return replace(self, **merged)
 
-    def columns(self) -> dict[str, Any]:
-        """Parameters of the statements that store it."""
+    def columns(self, *, own: bool = False) -> dict[str, Any]:
+        """Parameters of the statements that store it; what is the project's `own` is not encrypted."""
+        kept: dict[str, Any] = {
+            name: jsonb(value) if own else sealed_json("assistant", name, value)
+            for name, value in (
+                ("config", self.config),
+                ("context", self.context),
+                ("metadata", self.metadata),
+            )
+        }
         return {
             "graph_id": self.graph_id,
             "name": self.name,
             "description": self.description,
-            "config": jsonb(self.config),
-            "context": jsonb(self.context),
-            "metadata": jsonb(self.metadata),
+            **kept,
         }
 
 
@@ -83,13 +90,13 @@ class Assistants(NamedTuple):
 
 
 async def insert(
-    connection: Connection, *, tenant_id: str, assistant_id: UUID, content: Content
+    connection: Connection, *, tenant_id: str, assistant_id: UUID, content: Content, own: bool = False
 ) -> Assistant | None:
-    """Make an assistant with version 1; None when the id is taken."""
+    """Make an assistant with version 1, a client's or one of the project's `own`; None if the id is taken."""
     row = await fetch_one(
         connection,
         _QUERIES.insert_assistant,
-        {"tenant_id": tenant_id, "assistant_id": assistant_id, **content.columns()},
+        {"tenant_id": tenant_id, "assistant_id": assistant_id, **content.columns(own=own)},
     )
     return Assistant.from_row(row) if row else None
 
@@ -98,7 +105,7 @@ async def ensure_defaults(connection: Connection, *, tenant_id: str, contents: I
     """Give a tenant the assistant that each graph has by itself; existing ones stay as they are."""
     for content in contents:
         assistant_id = default_assistant_id(content.graph_id)
-        await insert(connection, tenant_id=tenant_id, assistant_id=assistant_id, content=content)
+        await insert(connection, tenant_id=tenant_id, assistant_id=assistant_id, content=content, own=True)
 
 
 async def get(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.queries import load_queries
+from ...checkpoints.sealed import sealed_json, sealed_json_bytes
 from ...tools.policy.permissions import Principal
 from ..domain import Cron, OnRunCompleted
 from ..encoding import encode
@@ -17,6 +18,8 @@ from .held import Held, held_parameter
 from .paging import Page, fetch_one
 
 _QUERIES = load_queries(__file__)
+
+_OF_KEYS = frozenset({"EncryptionFailed", "SealingFailed"})
 
 CronOrder = Literal[
     "cron_id", "assistant_id", "thread_id", "created_at", "updated_at", "next_run_date", "end_time"
@@ -49,9 +52,9 @@ class CronContent:
         """Parameters of the statements that store it."""
         fields = {name: getattr(self, name) for name in type(self).__dataclass_fields__}
         return fields | {
-            "payload": encode(self.payload),
-            "metadata": jsonb(self.metadata),
-            "principal": jsonb(self.principal.to_row()),
+            "payload": sealed_json_bytes("cron", "payload", encode(self.payload)),
+            "metadata": sealed_json("cron", "metadata", self.metadata),
+            "principal": sealed_json("cron", "principal", self.principal.to_row()),
         }
 
 
@@ -209,6 +212,14 @@ async def advance(connection: Connection, cron: Cron) -> None:
             "enabled": cron.enabled,
             "next_run_at": cron.next_run_at,
             "failure_count": cron.failure_count,
-            "last_failure": None if cron.last_failure is None else encode(cron.last_failure),
+            "last_failure": _failure(cron.last_failure),
         },
     )
+
+
+def _failure(failure: Mapping[str, Any] | None) -> bytes | None:
+    if failure is None:
+        return None
+    text = encode(failure)
+    # That the keys of a cron are gone holds nothing of it, and has to be told without them.
+    return text if failure["error"] in _OF_KEYS else sealed_json_bytes("cron", "error", text)

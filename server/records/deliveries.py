@@ -11,8 +11,11 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import orjson
+
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.queries import load_queries
+from ...checkpoints.sealed import UNREADABLE, sealed_json, sealed_json_bytes, sealed_text, unreadable
 from ...tools.policy.permissions import Principal
 
 _QUERIES = load_queries(__file__)
@@ -57,6 +60,12 @@ class Delivery:
         return cls(**fields)
 
     @property
+    def unreadable(self) -> str | None:
+        """Why what it is to say could not be decrypted; None when it could."""
+        suspects = [text for text in (self.body, self.values) if text and UNREADABLE.encode() in text]
+        return next((r for r in map(unreadable, map(orjson.loads, suspects)) if r), None)
+
+    @property
     def key(self) -> dict[str, Any]:
         """What names its row."""
         return {"tenant_id": self.tenant_id, "thread_id": self.thread_id, "run_id": self.run_id}
@@ -86,11 +95,11 @@ async def add(
             "tenant_id": tenant_id,
             "thread_id": thread_id,
             "run_id": run_id,
-            "url": url,
+            "url": sealed_text("run", "webhook", url),
             "local": url.startswith("/"),
-            "principal": jsonb(principal.to_row()),
-            "body": body,
-            "values": values,
+            "principal": sealed_json("run", "principal", principal.to_row()),
+            "body": sealed_json_bytes("run", "body", body),
+            "values": None if values is None else sealed_json_bytes("run", "values", values),
             "span_s": span_s,
         },
     )
@@ -108,9 +117,8 @@ async def claim(
 
 async def hold_values(connection: Connection, delivery: Delivery, values: bytes) -> None:
     """Keep the state that was looked up for a claimed delivery."""
-    await connection.execute(
-        _QUERIES.hold_values, {**delivery.key, "claim": delivery.claim, "values": values}
-    )
+    kept = sealed_json_bytes("run", "values", values)
+    await connection.execute(_QUERIES.hold_values, {**delivery.key, "claim": delivery.claim, "values": kept})
 
 
 async def record(

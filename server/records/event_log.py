@@ -8,22 +8,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
 
 from ...checkpoints.database import Connection, Database
-from ...checkpoints.errors import DatabaseError, DatabaseUnavailable, FenceLost
+from ...checkpoints.errors import DatabaseError, DatabaseUnavailable, FenceLost, SealingFailed
 from ...checkpoints.notify import Wakeups
 from ...checkpoints.queries import load_queries
 from ...checkpoints.retry import PAUSES_S
 from ..domain import Event
+from .appending import Part
 from .hub import Batch, Hub
 from .log_reader import LogReader, Place, place_after
 from .references import Resolver
-from .segments import Last, NewEvent, numbered, pack, shown
+from .segments import Last, NewEvent, numbered, pack, sealed_body, shown
 
 if TYPE_CHECKING:
     from ..settings import EventSettings
@@ -46,38 +46,6 @@ CHANNEL = "interlock_events"
 _POLL_S = 3.0
 
 
-@dataclass(slots=True, eq=False)
-class _Part:
-    """What one run appends with one flush."""
-
-    tenant_id: str
-    thread_id: UUID
-    run_id: UUID
-    fence: int
-    events: list[NewEvent]
-    stored: asyncio.Future[Last]
-    closing: int = 0
-    codec: int = 0
-    body: bytes = b""
-    weight: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.weight = sum(len(event.data) for event in self.events)
-
-    def parameters(self) -> dict[str, object]:
-        return {
-            "tenant_id": self.tenant_id,
-            "thread_id": self.thread_id,
-            "run_id": self.run_id,
-            "fence": self.fence,
-            "count": len(self.events),
-            "shown": shown(self.events),
-            "closing": self.closing,
-            "codec": self.codec,
-            "body": self.body,
-        }
-
-
 class EventLog:
     """Appends and follows the logs of all threads; one for each event loop.
 
@@ -90,8 +58,8 @@ class EventLog:
         self._hub = hub
         self._flush_interval_s = settings.flush_interval_ms / 1000
         self._flush_bytes = settings.flush_bytes
-        self._waiting: list[_Part] = []
-        self._flushing: list[_Part] = []
+        self._waiting: list[Part] = []
+        self._flushing: list[Part] = []
         self._weight = 0
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
@@ -118,7 +86,7 @@ class EventLog:
             DatabaseUnavailable: the database stayed away for too long.
         """
         stored: asyncio.Future[Last] = asyncio.get_running_loop().create_future()
-        part = _Part(tenant_id, thread_id, run_id, fence, list(events), stored, closing)
+        part = Part(tenant_id, thread_id, run_id, fence, list(events), stored, closing)
         self._waiting.append(part)
         self._weight += part.weight
         self._arrived.set()
@@ -141,7 +109,7 @@ class EventLog:
             for part in (*self._flushing, *self._take()):
                 part.stored.cancel()
 
-    def _take(self) -> list[_Part]:
+    def _take(self) -> list[Part]:
         parts, self._waiting, self._weight = self._waiting, [], 0
         self._arrived.clear()
         self._full.clear()
@@ -158,11 +126,12 @@ class EventLog:
         except TimeoutError:
             pass
 
-    async def _flush(self, parts: list[_Part], stragglers: asyncio.TaskGroup) -> None:
+    async def _flush(self, parts: list[Part], stragglers: asyncio.TaskGroup) -> None:
         if not parts:
             return
-        for part in parts:
-            part.codec, part.body = pack(part.events)
+        parts = [part for part in parts if await self._packed(part)]
+        if not parts:
+            return
         left = dict(enumerate(parts))
         try:
             rows = await self._database.fetch_all(
@@ -194,7 +163,17 @@ class EventLog:
         for part in left.values():
             stragglers.create_task(self._store_alone(part, uncertain=False))
 
-    async def _store_alone(self, part: _Part, *, uncertain: bool) -> None:
+    async def _packed(self, part: Part) -> bool:
+        """Make a part ready to be stored; False when the project's handlers refuse it."""
+        try:
+            await part.pack(self._database.sealer)
+        except SealingFailed as error:
+            if not part.stored.done():
+                part.stored.set_exception(error)
+            return False
+        return True
+
+    async def _store_alone(self, part: Part, *, uncertain: bool) -> None:
         """Store a part that a flush left: wait for the thread's lock, or for the database."""
         try:
             for pause in (*PAUSES_S, None):
@@ -213,7 +192,7 @@ class EventLog:
         finally:
             part.stored.cancel()
 
-    async def _store(self, part: _Part) -> Last:
+    async def _store(self, part: Part) -> Last:
         row = await self._database.fetch_one(
             _QUERIES.append_waiting, {**part.parameters(), "origin": self._hub.origin}
         )
@@ -221,11 +200,11 @@ class EventLog:
             raise FenceLost(f"run {part.run_id} no longer holds thread {part.thread_id}")
         return Last.of(row)
 
-    async def _last_stored(self, part: _Part) -> Last | None:
+    async def _last_stored(self, part: Part) -> Last | None:
         row = await self._database.fetch_one(_QUERIES.last_segment, part.parameters())
         return None if row is None else Last.of(row)
 
-    def _done(self, part: _Part, last: Last) -> None:
+    def _done(self, part: Part, last: Last) -> None:
         self.publish(
             tenant_id=part.tenant_id,
             thread_id=part.thread_id,
@@ -350,7 +329,7 @@ async def append_in(
     Raises:
         DatabaseError: there is no such thread.
     """
-    codec, body = pack(events)
+    codec, packed = pack(events)
     cursor = await connection.execute(
         _QUERIES.append_in,
         {
@@ -361,7 +340,7 @@ async def append_in(
             "shown": shown(events),
             "closing": 0,
             "codec": codec,
-            "body": body,
+            "body": sealed_body(packed),
             "origin": origin,
         },
     )

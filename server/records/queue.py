@@ -14,9 +14,10 @@ from uuid import UUID
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.notify import PRESENCE
 from ...checkpoints.queries import load_queries
+from ...checkpoints.sealed import sealed_json, sealed_json_bytes
 from ..domain import Run, RunStatus, Thread, Ttl
 from .held import Held, held_parameter
-from .segments import Last, NewEvent, pack, shown
+from .segments import Last, NewEvent, pack, sealed_body, shown
 from .settlement import Settlement
 from .threads import ttl_columns
 
@@ -91,7 +92,7 @@ async def create_thread(
     ttl: Ttl | None = None,
 ) -> Thread | None:
     """Create and lock a thread; None when it exists."""
-    columns = {"metadata": jsonb(dict(metadata)), **ttl_columns(ttl)}
+    columns = {"metadata": sealed_json("thread", "metadata", dict(metadata)), **ttl_columns(ttl)}
     row = await _one(connection, _QUERIES.create_thread, tenant_id=tenant_id, thread_id=thread_id, **columns)
     return Thread.from_row(row | {"status": row["settled_status"]}) if row else None
 
@@ -103,9 +104,12 @@ async def insert_run(connection: Connection, run: NewRun) -> Run:
         Conflict: the idempotency key is taken (`runs_idempotency_idx`).
     """
     parameters = {name: getattr(run, name) for name in NewRun.__dataclass_fields__}
-    for name in ("metadata", "principal", "budget"):
-        parameters[name] = jsonb(parameters[name])
-    codec, body = pack([parameters.pop("created")])
+    parameters["budget"] = jsonb(run.budget)
+    for name in ("metadata", "principal"):
+        parameters[name] = sealed_json("run", name, parameters[name])
+    parameters["kwargs"] = sealed_json_bytes("run", "kwargs", run.kwargs)
+    codec, packed = pack([parameters.pop("created")])
+    body = sealed_body(packed)
     stamp = jsonb({"graph_id": run.graph_id, "assistant_id": str(run.assistant_id)})
     row = await _one(connection, _QUERIES.insert_run, **parameters, codec=codec, body=body, stamp=stamp)
     assert row is not None
@@ -232,19 +236,19 @@ async def finish(
 
     `origin` is that of an event log which publishes the events after the commit.
     """
-    codec, body = pack(events)
+    codec, packed = pack(events)
     row = await _one(
         connection,
         _QUERIES.finish_run,
         **_identity(run),
         status=status,
-        error=error,
+        error=None if error is None else sealed_json_bytes("run", "error", error),
         usage=jsonb(usage),
         **settlement.parameters(),
         count=len(events),
         shown=shown(events),
         codec=codec,
-        body=body,
+        body=sealed_body(packed),
         origin=origin,
     )
     return Ended(Last.of(row), row["asks"]) if row else None
@@ -294,7 +298,7 @@ async def take_back(
         _QUERIES.take_back_run,
         **_identity(run),
         max_attempts=max_attempts,
-        error=error,
+        error=sealed_json_bytes("run", "error", error),
         usage=None if usage is None else jsonb(usage),
         saved=saved,
         if_expired=if_expired,

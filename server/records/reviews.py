@@ -10,6 +10,7 @@ import orjson
 
 from ...checkpoints.database import Connection, jsonb
 from ...checkpoints.queries import load_queries
+from ...checkpoints.sealed import sealed_json_bytes, sealed_text
 from ...tools.policy.review import STATUS_AFTER, DecisionType, Review, ReviewRequest
 from .held import Held, held_parameter
 
@@ -18,7 +19,7 @@ _QUERIES = load_queries(__file__)
 
 async def ask(connection: Connection, request: ReviewRequest) -> tuple[Review, bool]:
     """Store the question unless it is already there; returns it and whether it is new."""
-    schema = request.arguments_schema
+    schema, dry_run = request.arguments_schema, request.dry_run
     parameters = {
         "tenant_id": request.tenant_id,
         "thread_id": request.thread_id,
@@ -30,12 +31,12 @@ async def ask(connection: Connection, request: ReviewRequest) -> tuple[Review, b
         "definition_hash": request.definition_hash,
         "tool_call_id": request.tool_call_id,
         "checkpoint_ns": request.checkpoint_ns,
-        "arguments": request.arguments,
+        "arguments": sealed_json_bytes("review", "arguments", request.arguments),
         "arguments_hash": request.arguments_hash,
         "arguments_schema": None if schema is None else jsonb(dict(schema)),
-        "description": request.description,
+        "description": sealed_text("review", "description", request.description),
         "allowed": list(request.allowed),
-        "dry_run": request.dry_run,
+        "dry_run": None if dry_run is None else sealed_json_bytes("review", "dry_run", dry_run),
         "policy_version": request.policy_version,
         "requested_by": request.requested_by,
     }
@@ -86,7 +87,7 @@ async def decide(
             "thread_id": review.thread_id,
             "review_id": review.review_id,
             "status": STATUS_AFTER[decision],
-            "answer": None if answer is None else orjson.dumps(answer),
+            "answer": None if answer is None else sealed_json_bytes("review", "answer", orjson.dumps(answer)),
             "decided_by": decided_by,
         },
     )

@@ -12,6 +12,8 @@ from uuid import UUID
 import ormsgpack
 import zstandard
 
+from ...checkpoints.errors import SealingFailed
+from ...checkpoints.sealed import Context, SealedBlob, sealed_blob, unreadable
 from ..domain import Event, EventKind
 
 PLAIN = 0
@@ -73,6 +75,11 @@ def pack(events: Sequence[NewEvent]) -> tuple[int, bytes]:
     return (COMPRESSED, compressed) if len(compressed) < len(body) * 0.9 else (PLAIN, body)
 
 
+def sealed_body(packed: bytes, *, context: Context | None = None) -> SealedBlob:
+    """The body of a segment as a parameter, sealed with the context of this task unless one is given."""
+    return sealed_blob("event", "body", packed, context=context)
+
+
 def numbered(
     events: Sequence[NewEvent], *, first_seq: int, first_shown: int, run_id: UUID | None
 ) -> tuple[Event, ...]:
@@ -85,8 +92,14 @@ def numbered(
 
 
 def unpack(row: Mapping[str, Any]) -> list[Event]:
-    """The events of a row of `interlock.event_segments`."""
+    """The events of a row of `interlock.event_segments`.
+
+    Raises:
+        SealingFailed: they cannot be decrypted.
+    """
     body: bytes = row["body"]
+    if reason := unreadable(body):
+        raise SealingFailed(reason)
     if row["codec"] == COMPRESSED:
         decompressor = getattr(_of_thread, "decompressor", None)
         if decompressor is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...checkpoints.database import jsonb
+from ...checkpoints.sealed import sealed_json, sealed_json_bytes, sealed_json_text
 from ..domain import LeftBy, ThreadStatus
 
 
@@ -34,9 +34,9 @@ class Settlement:
             left_by = replace(left_by, principal=replace(left_by.principal, attributes={}))
         return {
             "settled_status": self.status,
-            "values": self.values,
-            "interrupts": jsonb(dict(self.interrupts)),
-            "thread_error": None if self.error is None else jsonb(self.error),
-            "exact": self.exact,
-            "left_by": None if left_by is None else jsonb(left_by.to_row()),
+            "values": None if self.values is None else sealed_json_text("thread", "values", self.values),
+            "interrupts": sealed_json("thread", "interrupts", self.interrupts),
+            "thread_error": None if self.error is None else sealed_json("thread", "error", self.error),
+            "exact": None if self.exact is None else sealed_json_bytes("thread", "exact", self.exact),
+            "left_by": None if left_by is None else sealed_json("thread", "left_by", left_by.to_row()),
         }

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
-from ...checkpoints.database import Connection, jsonb
+from ...checkpoints.database import Connection, jsonb, seals
+from ...checkpoints.errors import SealingFailed
 from ...checkpoints.queries import load_queries
+from ...checkpoints.sealed import sealed_json, unreadable
 from ..domain import Thread, ThreadStatus, Ttl
 from .held import Held, held_parameter
 from .paging import Page, fetch_one
@@ -80,7 +82,12 @@ async def insert(
     row = await fetch_one(
         connection,
         _QUERIES.insert_thread,
-        {"tenant_id": tenant_id, "thread_id": thread_id, "metadata": jsonb(metadata), **ttl_columns(ttl)},
+        {
+            "tenant_id": tenant_id,
+            "thread_id": thread_id,
+            "metadata": sealed_json("thread", "metadata", metadata),
+            **ttl_columns(ttl),
+        },
     )
     return Thread.from_row(row) if row else None
 
@@ -104,14 +111,25 @@ async def change(
     """Merge into a thread's metadata, one level deep, and set its time to live if one is given.
 
     None when there is no such thread.
+
+    Raises:
+        SealingFailed: they cannot be decrypted, so nothing is changed.
     """
+    if metadata and seals(connection):
+        # What is stored may be sealed with another context; together they have one.
+        key = {"tenant_id": tenant_id, "thread_id": thread_id}
+        before = await fetch_one(connection, _QUERIES.lock_metadata, key)
+        if before is not None:
+            if reason := unreadable(before["metadata"]):
+                raise SealingFailed(f"the metadata of thread {thread_id} cannot be changed: {reason}")
+            metadata = {**before["metadata"], **metadata}
     row = await fetch_one(
         connection,
         _QUERIES.change_thread,
         {
             "tenant_id": tenant_id,
             "thread_id": thread_id,
-            "metadata": jsonb(metadata),
+            "metadata": sealed_json("thread", "metadata", metadata),
             "held": held_parameter(held),
             **ttl_columns(ttl),
         },
@@ -142,7 +160,7 @@ async def copy(
             "tenant_id": tenant_id,
             "thread_id": thread_id,
             "new_thread_id": new_thread_id,
-            "metadata": jsonb(metadata),
+            "metadata": sealed_json("thread", "metadata", metadata),
         },
     )
     return Thread.from_row(row) if row else None

@@ -35,6 +35,12 @@ SELECT t.*, CASE WHEN EXISTS (
 ) THEN 'busy' ELSE t.settled_status END AS status
 FROM patched t;
 
+-- name: lock_metadata
+-- The metadata of a thread, which nobody else changes meanwhile.
+SELECT metadata FROM interlock.threads
+WHERE tenant_id = %(tenant_id)s AND thread_id = %(thread_id)s
+FOR NO KEY UPDATE;
+
 -- name: take_fence
 -- Make the caller the thread's only writer; whoever wrote before is refused from now on.
 UPDATE interlock.threads SET fence = fence + 1

@@ -26,6 +26,7 @@ from ...tools.policy.permissions import Principal
 from ..errors import NotFound, ServerError
 from ..records.assistants import Content
 from .acting import Actor, acting_for, current_actor
+from .encryption import checked_encryption
 from .factory import GraphForm, NotAGraph, Opening, graph_form
 from .hooks import Hooks, checked_app, checked_priority, load_hook
 from .modules import ModuleNames, add_import_paths, foreign_environment
@@ -187,6 +188,7 @@ def _load_hooks(project: Project, names: ModuleNames) -> Hooks:
     """Import what the project hooks into the server; it would not be the same server without."""
     checks = {
         "auth.path": partial(checked_auth, project.auth),
+        "encryption.path": checked_encryption,
         "http.app": checked_app,
         "priority.path": checked_priority,
     }
@@ -197,7 +199,12 @@ def _load_hooks(project: Project, names: ModuleNames) -> Hooks:
         except (Exception, SystemExit) as error:
             cause = describe(error, project.directory)
             raise CatalogError(f"`{key}` ({project.hooks[key]}): {cause}") from error
-    return Hooks(app=values["http.app"], auth=values["auth.path"], priority=values["priority.path"])
+    return Hooks(
+        app=values["http.app"],
+        auth=values["auth.path"],
+        encryption=values["encryption.path"],
+        priority=values["priority.path"],
+    )
 
 
 def _add_environment(project: Project) -> None:

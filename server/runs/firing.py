@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from ...checkpoints.database import Connection
+from ...checkpoints.errors import SealingFailed
+from ...checkpoints.sealed import sealing_for, unreadable
 from ...tools.policy.permissions import Principal
 from ..domain import Cron, Run
 from ..errors import Conflicting, ServerError
@@ -16,6 +18,7 @@ from ..records import crons, queue
 from ..records.crons import Due, LockedDue
 from .admission import _Admission
 from .crons import _checked, _draft_of
+from .encryption import EncryptionFailed
 from .owners import present
 from .permitting import Permit, permit
 from .priority import ThreadPriority, decided_for
@@ -52,6 +55,11 @@ async def fire(resources: Resources, due: Due, *, defect: Exception | None = Non
     prepared = await _prepare(resources, due, defect)
     if prepared is None:
         return False
+    with sealing_for(prepared.owner.encryption):
+        return await _fire_in_turn(resources, due, prepared)
+
+
+async def _fire_in_turn(resources: Resources, due: Due, prepared: _Prepared) -> bool:
     async with resources.database.transaction() as connection:
         # The thread first, as everybody does who also touches its crons; and nobody is waited for, since
         # the crons of all tenants stand behind this one.
@@ -81,6 +89,8 @@ async def _prepare(resources: Resources, due: Due, defect: Exception | None) -> 
         known = resources.catalog.auth is not None
         owner = cron.principal if known else present(cron.principal, resources.settings.auth)
         allow(owner, _TO_RUN)
+        if reason := unreadable(cron.payload) or unreadable(cron.metadata):
+            raise EncryptionFailed(f"what the cron is to start cannot be decrypted: {reason}")
         run = _checked(resources, _draft_of(cron), cron.cron_id)
         permitted = await permit(resources, owner, run)
         priority = await decided_for(resources, owner, permitted)
@@ -111,7 +121,7 @@ async def _fire(
             try:
                 async with connection.transaction():
                     run = await admission.admit(prepared.permit.request, prepared.priority)
-            except ServerError as error:
+            except (ServerError, SealingFailed) as error:
                 refusal = error
         if run is not None:
             await crons.note_run(connection, **key, slot=todo.fire, run_id=run.run_id)

@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph_sdk import Priority
+from langgraph_sdk import Encryption, Priority
 
 from .modules import ModuleNames
 from .project import Project
@@ -25,6 +25,8 @@ class Hooks:
     """`http.app`: a Starlette or FastAPI application."""
     priority: Priority | None = None
     """`priority.path`: decides when the runs of a thread are served."""
+    encryption: Encryption | None = None
+    """`encryption.path`: encrypts what is stored."""
     auth: ProjectAuth | None = None
     """`auth.path`: who calls, and which rows each one touches."""
 

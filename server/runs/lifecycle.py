@@ -15,7 +15,8 @@ from langgraph.errors import UnknownInterruptError
 
 from ...checkpoints import thread_rows
 from ...checkpoints.database import Connection
-from ...checkpoints.errors import FenceLost
+from ...checkpoints.errors import FenceLost, SealingFailed
+from ...checkpoints.sealed import sealing_for, unreadable, unsealed
 from ...tools.policy.budget import Limit, Usage
 from ..domain import LeftBy, Run
 from ..encoding import encode
@@ -83,6 +84,11 @@ async def finish(resources: Resources, run: Run, outcome: Outcome) -> None:
     Raises:
         FenceLost: the run was taken away; nothing was written.
     """
+    with sealing_for(run.principal.encryption):
+        await _record(resources, run, outcome)
+
+
+async def _record(resources: Resources, run: Run, outcome: Outcome) -> None:
     match outcome:
         case Finished():
             await _end(resources, run, await _with_state(resources, run, outcome))
@@ -122,6 +128,27 @@ async def take_back(
     when its lease has run out, or was not renewed if the run is `orphaned`, and not while somebody else
     moves it. Returns the run as it is now; None when there was nothing to take.
     """
+    how = {"if_expired": if_expired, "orphaned": orphaned}
+    try:
+        with sealing_for(run.principal.encryption):
+            return await _take_back(resources, run, cause, usage, **how)
+    except SealingFailed:
+        if not run.unreadable:
+            raise
+        # Its keys are gone. It has to end all the same, and what tells so holds nothing of it.
+        with unsealed():
+            return await _take_back(resources, run, f"SealingFailed: {run.unreadable}", usage, **how)
+
+
+async def _take_back(
+    resources: Resources,
+    run: Run,
+    cause: str,
+    usage: dict[str, Any] | None,
+    *,
+    if_expired: bool,
+    orphaned: bool,
+) -> Run | None:
     max_attempts = resources.settings.worker.max_attempts
     error = _quarantined(max_attempts, cause)
     identity: dict[str, Any] = {"tenant_id": run.tenant_id, "thread_id": run.thread_id}
@@ -141,6 +168,8 @@ async def take_back(
         )
         if taken is None:
             return None
+        if run.unreadable and thread.interrupts and not unreadable(thread.interrupts):
+            raise SealingFailed(f"the end of run {run.run_id} cannot be noted: {run.unreadable}")
         ended = taken.status == "error"
         settled = rest(thread, status="error", error=error) if ended else rest(thread)
         await queue.settle_thread(connection, **identity, settlement=settled, new_writer=True)

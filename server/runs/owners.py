@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 
 from ...tools.policy.permissions import Principal
@@ -21,7 +22,7 @@ def present(principal: Principal, auth: AuthSettings) -> Principal:
     if not keys:
         raise Forbidden(f"no API key is of {principal.subject!r} any more")
     # Whose other keys can do more must not get that for what was written with this one.
-    return principal if principal in keys else reduce(_shared, keys)
+    return replace(principal if principal in keys else reduce(_shared, keys), encryption=principal.encryption)
 
 
 def principal_of(key: ApiKey) -> Principal:

@@ -38,13 +38,9 @@ BUILD_TIME_KEYS = frozenset(
 UNSUPPORTED_KEYS: Mapping[str, str] = {
     "checkpointer.path": "checkpoints always go to our own Postgres",
     "checkpointer.serde": "checkpoints hold LangGraph's and LangChain's own types and those of your state",
-    "encryption": "values are not encrypted at rest",
     "ui": "no generative interface bundles are served",
 }
 """Documented keys that this release does not honour, and what happens instead."""
-
-SECURITY_KEYS = frozenset({"encryption"})
-"""To start without these would open what the project means to close, so no setting permits it."""
 
 _SECTIONS: Mapping[str, frozenset[str]] = {
     "auth": frozenset({"path", "disable_studio_auth", "openapi", "cache"}),
@@ -69,14 +65,13 @@ _SECTIONS: Mapping[str, frozenset[str]] = {
             "mount_prefix",
         }
     ),
+    "encryption": frozenset({"path"}),
     "priority": frozenset({"path"}),
     "store": frozenset({"index", "ttl"}),
     "webhooks": frozenset({"env_prefix", "headers", "url"}),
     "checkpointer.ttl": frozenset({"default_ttl", "strategy", "sweep_interval_minutes", "sweep_limit"}),
 }
-_KEYS = frozenset(
-    {"graphs", "dependencies", "env", "encryption", "ui"} | {name for name in _SECTIONS if "." not in name}
-)
+_KEYS = frozenset({"graphs", "dependencies", "env", "ui"} | {name for name in _SECTIONS if "." not in name})
 _OUR_HTTP_KEYS = frozenset(
     {
         "configurable_headers",
@@ -95,16 +90,20 @@ _OUR_HTTP_KEYS = frozenset(
         "mount_prefix",
     }
 )
-_HOOKS = ("auth.path", "http.app", "priority.path")
+_HOOKS = ("auth.path", "encryption.path", "http.app", "priority.path")
 """Keys that name an object of the project's code, `./file.py:name`."""
 
 CONFIG_VARIABLE = "LANGGRAPH_CONFIG"
 """Holds a whole langgraph.json, or what the assistants of its graphs begin with, by graph id."""
 
+AES_VARIABLE = "LANGGRAPH_AES_KEY"
+"""Makes LangGraph's server encrypt checkpoints; to pass it over would open what it means to close."""
+
 INJECTED: Mapping[str, str] = {
     "LANGSERVE_GRAPHS": "graphs",
     "LANGGRAPH_AUTH": "auth",
     "LANGGRAPH_CHECKPOINTER": "checkpointer",
+    "LANGGRAPH_ENCRYPTION": "encryption",
     "LANGGRAPH_HTTP": "http",
     "LANGGRAPH_STORE": "store",
     "LANGGRAPH_WEBHOOKS": "webhooks",
@@ -167,18 +166,15 @@ class Project:
         """The warnings that are left when unsupported keys are only warned about.
 
         Raises:
-            ProjectError: `policy` is "refuse", or a key guards something.
+            ProjectError: `policy` is "refuse".
         """
-        lines = {
-            key: f"`{key}` in {FILE_NAME} is not supported: {UNSUPPORTED_KEYS[key]}"
-            for key in self.unsupported
-        }
-        refused = [line for key, line in lines.items() if policy == "refuse" or key in SECURITY_KEYS]
-        if refused:
+        lines = tuple(
+            f"`{key}` in {FILE_NAME} is not supported: {UNSUPPORTED_KEYS[key]}" for key in self.unsupported
+        )
+        if lines and policy == "refuse":
             advice = 'to start without them, set `unsupported_keys = "warn"` in interlock.toml'
-            permitted = [] if SECURITY_KEYS.intersection(self.unsupported) else [advice]
-            raise ProjectError("\n".join([*refused, *permitted]))
-        return tuple(lines.values())
+            raise ProjectError("\n".join([*lines, advice]))
+        return lines
 
 
 def load_project(path: Path, environ: Mapping[str, str]) -> Project:
@@ -197,6 +193,11 @@ def load_project(path: Path, environ: Mapping[str, str]) -> Project:
     paths, warnings = _import_paths(config.get("dependencies", []), path.parent, problems)
     environment = _environment(config.get("env", {}), path.parent, problems, warnings)
     hooks = _hooks(config, problems)
+    if AES_VARIABLE in {**environment, **environ} and "encryption.path" not in hooks:
+        problems.append(
+            f"{AES_VARIABLE} is set, and this server has no cipher of its own: name handlers that use it in "
+            "`encryption.path`, or unset it"
+        )
     graphs = _configured(graphs, {**environment, **environ}.get(CONFIG_VARIABLE, ""), problems)
     auth = auth_config(config.get("auth"), [] if problems else problems)
     if problems:

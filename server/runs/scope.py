@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...checkpoints.sealed import require_plain
 from ...tools.policy.permissions import Principal
 from ..errors import Forbidden
 from ..records.held import Held, stamped
@@ -123,4 +124,6 @@ async def ask(
         return Answer(value, None)
     timeout_s = resources.settings.auth.handler_timeout_s
     held = await auth.ask(principal, resource, action, value, timeout_s=timeout_s)
+    if held:
+        require_plain(frozenset(held))
     return Answer(value, held)

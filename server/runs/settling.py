@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 import orjson
 
+from ...checkpoints.sealed import unreadable
 from ..domain import LeftBy, Run, RunStatus, Thread, ThreadStatus
 from ..encoding import encode, storable
 from ..records.settlement import Settlement
@@ -33,6 +34,15 @@ def rest(
     """What a thread shows with another status or error, its values untouched."""
     interrupts = {} if status == "interrupted" else thread.interrupts
     error = error if error is not None else thread.error
+    if unreadable(interrupts) or unreadable(error) or unreadable(thread.values):
+        # What nobody can read stays as it is stored.
+        return Settlement(
+            status=status or thread.status,
+            interrupts=interrupts,
+            error=error,
+            exact=None,
+            left_by=thread.left_by,
+        )
     safe_values, exact = storable(encode({"values": thread.values, "interrupts": interrupts, "error": error}))
     return Settlement(
         status=status or thread.status,

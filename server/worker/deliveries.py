@@ -24,6 +24,7 @@ import structlog
 from standardwebhooks import Webhook
 
 from ...checkpoints.errors import DatabaseError
+from ...checkpoints.sealed import seal_for
 from ...tools.egress import CheckedTransport, EgressRefused, Resolver, resolve
 from ..encoding import encode
 from ..records import deliveries
@@ -141,9 +142,11 @@ class Deliverer:
 
     async def _deliver(self, delivery: Delivery) -> None:
         started, at = time.monotonic(), datetime.now(UTC)
+        seal_for(delivery.principal.encryption)
         try:
-            delivery_body = await self._body(delivery, at)
-            answer = await self._send(delivery, delivery_body, at)
+            reason = delivery.unreadable
+            body = b"" if reason else await self._body(delivery, at)
+            answer = Answer(error=reason) if reason else await self._send(delivery, body, at)
             attempt = {
                 "at": at.isoformat(),
                 "seconds": round(time.monotonic() - started, 3),

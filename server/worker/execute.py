@@ -13,8 +13,9 @@ from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot
 
-from ...checkpoints.errors import DatabaseError, DatabaseUnavailable, FenceLost
+from ...checkpoints.errors import DatabaseError, DatabaseUnavailable, FenceLost, SealingFailed
 from ...checkpoints.saver import ThreadSaver
+from ...checkpoints.sealed import seal_for
 from ...graphs.context import GraphContext, entered
 from ...tools.binding import GovernedRun
 from ...tools.context import RunScope
@@ -50,6 +51,9 @@ async def execute(resources: Resources, run: Run, stop: Stop) -> Outcome:
     task = asyncio.current_task()
     assert task is not None
     assert run.fence is not None
+    seal_for(run.principal.encryption)
+    if run.unreadable:
+        raise SealingFailed(f"what the run is to do cannot be decrypted: {run.unreadable}")
     saver = ThreadSaver(
         resources.database,
         tenant_id=run.tenant_id,

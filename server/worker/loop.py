@@ -68,7 +68,12 @@ class Worker:
         # former task has ended.
         self._held: dict[asyncio.Task[None], Held] = {}
         # Apart from the pool of the API, which slow queries can use up: leases cannot wait for them.
-        self._leases = Database(resources.database.url, max_size=2, application_name="interlock-leases")
+        self._leases = Database(
+            resources.database.url,
+            max_size=2,
+            application_name="interlock-leases",
+            sealer=resources.database.sealer,
+        )
         self._loops = RunLoops(resources)
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()

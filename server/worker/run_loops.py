@@ -25,6 +25,7 @@ from ..loose_threads import LooseThreads
 from ..resources import Resources, open_resources
 
 if TYPE_CHECKING:
+    from ...checkpoints.sealer import Sealer
     from ...tools.toolbox import Toolbox
     from ..records.event_log import Hub
     from ..runs.catalog import Catalog
@@ -48,7 +49,15 @@ class RunLoop:
     """One thread, its event loop and the resources of that loop."""
 
     def __init__(
-        self, name: str, settings: Settings, *, hub: Hub, catalog: Catalog, toolbox: Toolbox, pool_max: int
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        hub: Hub,
+        catalog: Catalog,
+        toolbox: Toolbox,
+        pool_max: int,
+        sealer: Sealer | None = None,
     ) -> None:
         self.name = name
         self.runs = 0
@@ -59,6 +68,7 @@ class RunLoop:
         self._catalog = catalog
         self._toolbox = toolbox
         self._pool_max = pool_max
+        self._sealer = sealer
         self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._outcomes: set[concurrent.futures.Future[Any]] = set()
@@ -204,6 +214,7 @@ class RunLoop:
             toolbox=self._toolbox,
             pool_max=self._pool_max,
             name=f"interlock-{self.name}",
+            sealer=self._sealer,
         ) as self._resources:
             self._opened.set_result(None)
             await self._ends.wait()
@@ -270,6 +281,7 @@ class RunLoops:
             catalog=self._resources.catalog,
             toolbox=self._resources.toolbox,
             pool_max=max(2, self._resources.settings.database.pool_max // share),
+            sealer=self._resources.database.sealer,
         )
         await loop.start()
         self._loops.append(loop)

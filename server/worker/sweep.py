@@ -12,7 +12,7 @@ import structlog
 from ...checkpoints import thread_rows
 from ...checkpoints.database import Connection, Database
 from ...checkpoints.embedding import StoreIndex
-from ...checkpoints.errors import DatabaseError
+from ...checkpoints.errors import DatabaseError, SealingFailed
 from ...checkpoints.notify import LONGEST_PAUSE_S
 from ...checkpoints.store import delete_expired
 from ...checkpoints.store_vectors import Backfill
@@ -110,7 +110,12 @@ def _lease_of(run: Run) -> Hashable:
 
 async def _take_back(resources: Resources, run: Run, *, orphaned: bool = False) -> bool:
     cause = f"worker {run.worker_id} went away without a word"
-    return await lifecycle.take_back(resources, run, cause=cause, orphaned=orphaned) is not None
+    try:
+        return await lifecycle.take_back(resources, run, cause=cause, orphaned=orphaned) is not None
+    except SealingFailed as error:
+        # The others must not wait for one whose keys are away.
+        log.warning("run_not_taken_back", run_id=str(run.run_id), error=str(error))
+        return False
 
 
 async def tidy(resources: Resources) -> None:

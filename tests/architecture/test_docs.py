@@ -12,7 +12,6 @@ from interlock.server.cli import app
 from interlock.server.runs.project import (
     BUILD_TIME_KEYS,
     INJECTED,
-    SECURITY_KEYS,
     UNSUPPORTED_KEYS,
 )
 from interlock.server.sources import DOCUMENTED_VARIABLES, setting_names
@@ -41,11 +40,8 @@ def variables_table() -> str:
 
 
 def unsupported_table() -> str:
-    rows = [
-        (f"`{key}`", meaning, "always" if key in SECURITY_KEYS else "unless `unsupported_keys` is `warn`")
-        for key, meaning in UNSUPPORTED_KEYS.items()
-    ]
-    return table(("Key", "What happens instead", "Refused"), rows)
+    rows = [(f"`{key}`", meaning) for key, meaning in UNSUPPORTED_KEYS.items()]
+    return table(("Key", "What happens instead"), rows)
 
 
 def build_time_list() -> str:

@@ -8,7 +8,6 @@ import pytest
 
 from interlock.server.runs.project import (
     BUILD_TIME_KEYS,
-    SECURITY_KEYS,
     UNSUPPORTED_KEYS,
     Project,
     ProjectError,
@@ -113,7 +112,7 @@ def test_a_documented_key_that_we_do_not_honour_is_refused_by_name(tmp_path: Pat
         project.refuse_unsupported("refuse")
 
 
-@pytest.mark.parametrize("key", sorted(UNSUPPORTED_KEYS.keys() - SECURITY_KEYS))
+@pytest.mark.parametrize("key", sorted(UNSUPPORTED_KEYS))
 def test_a_setting_turns_the_refusal_into_a_warning(tmp_path: Path, key: str) -> None:
     section, _, name = key.partition(".")
     project = load(tmp_path, **{section: {name: {"x": 1}} if name else {"x": 1}})
@@ -121,12 +120,12 @@ def test_a_setting_turns_the_refusal_into_a_warning(tmp_path: Path, key: str) ->
     assert key in warning
 
 
-@pytest.mark.parametrize("key", sorted(SECURITY_KEYS))
-def test_no_setting_permits_to_start_without_what_guards_the_project(tmp_path: Path, key: str) -> None:
-    section, _, name = key.partition(".")
-    project = load(tmp_path, **{section: {name: "./x.py:x"} if name else {"path": "./x.py:x"}})
-    with pytest.raises(ProjectError, match=key):
-        project.refuse_unsupported("warn")
+def test_a_key_for_the_encryption_of_another_server_is_not_passed_over(tmp_path: Path) -> None:
+    told = {"LANGGRAPH_AES_KEY": "0123456789abcdef"}
+    assert "`encryption.path`" in refusal(tmp_path, told)
+    hook = {"path": "./keys.py:encryption"}
+    assert load(tmp_path, told, encryption=hook).hooks["encryption.path"] == hook["path"]
+    assert load(tmp_path, {"LANGGRAPH_ENCRYPTION": json.dumps(hook)}).hooks["encryption.path"] == hook["path"]
 
 
 def test_keys_that_are_our_settings_become_settings(tmp_path: Path) -> None:

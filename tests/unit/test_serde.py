@@ -25,7 +25,8 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Interrupt, Send
 from pydantic import BaseModel, SecretStr
 
-from interlock.checkpoints.serde import StrictSerializer, UnknownType, json_safe, serializer_of
+from interlock.checkpoints.serde import StrictSerializer, UnknownType, serializer_of
+from interlock.checkpoints.thread_writer import json_safe
 
 
 class Colour(Enum):

@@ -25,6 +25,8 @@ class Principal:
     attributes: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """Whatever else the authenticator told; graphs may read it, nothing decides by it. It may be secret,
     and differ between two requests of the same one."""
+    encryption: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What the project's encryption handlers find the keys of this one by; no secret."""
 
     def __post_init__(self) -> None:
         """Refuse what keys, logs and notifications cannot carry.
@@ -47,6 +49,7 @@ class Principal:
             "permissions": sorted(self.permissions),
             "on_behalf_of": self.on_behalf_of,
             "attributes": dict(self.attributes),
+            **({"encryption": dict(self.encryption)} if self.encryption else {}),
         }
 
     @classmethod
@@ -58,5 +61,6 @@ class Principal:
             roles=frozenset(row["roles"]),
             permissions=frozenset(row["permissions"]),
             on_behalf_of=row["on_behalf_of"],
-            attributes=row["attributes"],
+            attributes=row.get("attributes", {}),
+            encryption=row.get("encryption", {}),
         )
