@@ -32,6 +32,7 @@ from .api import (
     threads,
     webhooks,
 )
+from .api.callers import ask_stranger
 from .api.edge import Edge
 from .api.in_process import provide
 from .api.metrics import HttpMetrics
@@ -109,7 +110,7 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
     app.state.settings = settings
     app.state.authenticator = _authenticator(settings, catalog, studio=worker)
     app.state.metrics = HttpMetrics()
-    problems.install(app)
+    problems.install(app, unroutable_by=ask_stranger)
     _include_routers(app, settings.http)
     project = None if catalog.hooks.app is None else ProjectApp(catalog.hooks.app, app, http)
     describe(app, project=catalog.hooks.app, security=catalog.auth and catalog.auth.config.openapi)

@@ -105,6 +105,23 @@ class Caller:
                 raise NotFound(f"Thread with ID {thread_id} not found")
 
 
+def is_open(path: str) -> bool:
+    """Whether nobody is asked for credentials on a path of ours."""
+    return path in OPEN_PATHS or f"{path}/".startswith("/console/")
+
+
+async def ask_stranger(request: Request) -> None:
+    """Find who sent what no route takes: only who is let in is told what there is and what not.
+
+    Raises:
+        ServerError: nobody that is let in.
+    """
+    # Below a mounted folder the root is another one.
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+    if not is_open(request.url.path.removeprefix(root)):
+        await identify(request.app, request)
+
+
 async def identify(app: FastAPI, connection: HTTPConnection) -> Principal:
     """Find who calls, once for each request.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import orjson
 import structlog
 from fastapi import FastAPI, Request
@@ -62,8 +64,8 @@ def first_fault(error: RequestValidationError | ValidationError) -> Invalid:
     return Invalid(f"{where}: {text}" if where else text)
 
 
-def install(app: FastAPI) -> None:
-    """Render the errors of every route alike."""
+def install(app: FastAPI, *, unroutable_by: Callable[[Request], Awaitable[None]]) -> None:
+    """Render the errors of every route alike. `unroutable_by` refuses whoever may not know the routes."""
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, ServerError)
@@ -73,8 +75,12 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError | ValidationError)
         return problem(first_fault(error))
 
-    async def unroutable(_: Request, error: Exception) -> Response:
+    async def unroutable(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        try:
+            await unroutable_by(request)
+        except ServerError as refusal:
+            return problem(refusal)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return _render(error.status_code, error.detail, code, error.headers)
 

@@ -19,7 +19,7 @@ from ..errors import NotFound, ServerError
 from ..runs.acting import Actor, acting_for
 from ..runs.user import RunUser
 from ..settings import HttpSettings
-from .callers import OPEN_PATHS, identify_early
+from .callers import identify_early, is_open
 from .problems import problem
 
 log = structlog.get_logger(__name__)
@@ -147,8 +147,7 @@ class Approach:
     def _asks(self, scope: Scope) -> bool:
         if self._project.takes(scope):
             return self._protects_routes
-        path = normal_path(scope).removeprefix(scope.get("root_path", ""))
-        return path not in OPEN_PATHS and not f"{path}/".startswith("/console/")
+        return not is_open(normal_path(scope).removeprefix(scope.get("root_path", "")))
 
 
 class Fork:

@@ -22,6 +22,7 @@ from ..errors import Forbidden, ServerError, Unauthenticated
 from ..runs.auth_config import AuthCache
 from ..runs.project_auth import SERVER_ROLE, STUDIO_ROLE, ProjectAuth, in_time, refused
 from ..settings import AuthSettings
+from .told_headers import ToldHeaders
 
 log = structlog.get_logger(__name__)
 
@@ -172,7 +173,7 @@ _PARAMETERS: Mapping[str, Callable[[HTTPConnection], Any]] = {
     "method": lambda connection: connection.scope.get("method", "GET"),
     "path_params": lambda connection: dict(connection.path_params),
     "query_params": lambda connection: dict(connection.query_params),
-    "headers": lambda connection: dict(connection.scope["headers"]),
+    "headers": lambda connection: ToldHeaders(connection.scope["headers"]),
     "authorization": lambda connection: connection.headers.get("authorization"),
 }
 

@@ -64,6 +64,31 @@ def stored(database_url: str) -> str:
     return "\n".join(texts)
 
 
+async def test_a_handler_may_ask_for_headers_by_bytes_and_by_text(
+    serve_api: ServeApi, guarded_catalog: Catalog
+) -> None:
+    asked: list[Any] = []
+
+    async def authenticate(headers: dict[Any, Any]) -> str:
+        asked.append(headers)
+        if "x-name" not in headers:
+            raise Auth.exceptions.HTTPException(detail=headers.get("x-name", "no name"))
+        return headers["X-Name"]
+
+    async with serve_api(loaded=with_handler(guarded_catalog, authenticate)) as http:
+        nameless = await http.get(f"/threads/{uuid4()}")
+        assert (nameless.status_code, nameless.json()["detail"]) == (401, "no name")
+        named = await http.get(f"/threads/{uuid4()}", headers={"x-name": "alice"})
+        assert named.status_code == 404
+    without, told = asked
+    assert (told[b"x-name"], told.get(b"x-name"), told.get("x-name")) == (b"alice", b"alice", "alice")
+    assert {type(name) for name in told} == {bytes}
+    assert (without.get(b"x-name"), b"x-name" in without, "\u9a5b" in without) == (None, False, False)
+    for absent in ("x-name", b"x-name"):
+        with pytest.raises(KeyError):
+            without[absent]
+
+
 async def test_what_is_told_of_a_user_is_in_no_answer(guarded: httpx.AsyncClient) -> None:
     thread = await made_thread(guarded, ALICE)
     run = {"assistant_id": "hitl", "input": {}, "stream_mode": MODES, "stream_subgraphs": True}

@@ -55,6 +55,16 @@ async def test_what_a_handler_raises_is_the_answer_with_its_headers(guarded: htt
     assert refused.headers["www-authenticate"] == "Bearer"
 
 
+async def test_a_stranger_learns_nothing_of_the_routes(guarded: httpx.AsyncClient) -> None:
+    for method, path in (("GET", "/assistants"), ("PUT", "/threads"), ("GET", "/no/such/path")):
+        refused = await guarded.request(method, path)
+        assert (refused.status_code, refused.json()["detail"]) == (401, "who is there?"), path
+    assert (await guarded.get("/assistants", headers=ALICE)).status_code == 405
+    assert (await guarded.get("/no/such/path", headers=ALICE)).status_code == 404
+    assert (await guarded.post("/ok")).status_code == 405
+    assert (await guarded.get("/console/none.js")).status_code == 404
+
+
 async def test_a_handler_that_fails_tells_nothing_of_why(guarded: httpx.AsyncClient) -> None:
     failed = await guarded.get(f"/threads/{uuid4()}", headers={"authorization": "Bearer broken"})
     assert failed.status_code == 500
