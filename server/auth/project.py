@@ -104,7 +104,7 @@ class ProjectAuthenticator:
             if not isinstance(identity, str) or not identity:
                 raise ValueError("a user must have an `identity`, which is text")
             return Principal(
-                tenant=self._tenant(fields),
+                tenant=self._tenant(fields | {"identity": identity}),
                 subject=identity,
                 roles=self._roles(fields),
                 permissions=permissions,

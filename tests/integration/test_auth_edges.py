@@ -64,6 +64,18 @@ def stored(database_url: str) -> str:
     return "\n".join(texts)
 
 
+async def test_every_user_may_be_a_tenant_of_its_own(serve_api: ServeApi, guarded_catalog: Catalog) -> None:
+    async def authenticate(headers: dict[Any, Any]) -> str:
+        return headers["x-name"]
+
+    loaded = with_handler(guarded_catalog, authenticate)
+    async with serve_api(loaded=loaded, auth={"tenant_key": "identity"}) as http:
+        thread = await made_thread(http, {"x-name": "alice"})
+        for name, status in (("alice", 200), ("bob", 404)):
+            answer = await http.get(f"/threads/{thread}", headers={"x-name": name})
+            assert answer.status_code == status
+
+
 async def test_a_handler_may_ask_for_headers_by_bytes_and_by_text(
     serve_api: ServeApi, guarded_catalog: Catalog
 ) -> None:
