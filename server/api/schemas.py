@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from uuid import UUID
 
 import orjson
@@ -239,12 +239,14 @@ class ThreadSearch(ThreadCount):
     @model_validator(mode="before")
     @classmethod
     def _orders_alike(cls, given: Any) -> Any:
-        """Takes `order_by: "created_at ASC"`, as another server of this API has it."""
-        if not isinstance(given, dict) or not isinstance(order := given.get("order_by"), str):
+        """Takes `order_by: "created_at ASC"` as well, as another server of this API has it."""
+        if not isinstance(given, dict) or "sort_by" in given or not isinstance(given.get("order_by"), str):
             return given
-        names = ("sort_by", "sort_order")
-        words = zip(names, order.lower().split(" ", maxsplit=1), strict=False)
-        return dict(words) | {name: value for name, value in given.items() if name != "order_by"}
+        column, _, direction = given["order_by"].lower().partition(" ")
+        if column not in get_args(ThreadOrder) or direction not in ("", *get_args(SortOrder)):
+            return given
+        others = {name: value for name, value in given.items() if name != "order_by"}
+        return {"sort_by": column, "sort_order": direction or None} | others
 
 
 class ThreadPrune(Body):
