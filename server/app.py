@@ -40,7 +40,7 @@ from .api.openapi import describe
 from .api.project_app import Approach, Fork, ProjectApp, Within
 from .auth.authenticate import Authenticator
 from .auth.project import ProjectAuthenticator
-from .bridges import a2a, mcp, openai
+from .bridges import a2a, ag_ui, mcp, openai
 from .records.event_log import Hub
 from .resources import Resources, open_resources
 from .runs.assistants import Tenants
@@ -195,6 +195,8 @@ def _include_routers(app: FastAPI, http: HttpSettings) -> None:
         app.include_router(store.router)
     if not http.disable_a2a:
         app.include_router(a2a.router)
+    if not http.disable_ag_ui:
+        app.include_router(ag_ui.router)
     if not http.disable_mcp:
         app.include_router(mcp.router)
     if not http.disable_openai:

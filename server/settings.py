@@ -196,6 +196,8 @@ class HttpSettings(Section):
     """Run as asked, but send no webhooks."""
     disable_openai: bool = False
     """Answer 404 on `/v1/models` and `/v1/chat/completions`."""
+    disable_ag_ui: bool = False
+    """Answer 404 on `/ag-ui/…`."""
     disable_console: bool = False
     """Do not serve the console."""
 

@@ -233,6 +233,27 @@ async def test_words_that_reject_may_say_why(working_http: httpx.AsyncClient) ->
     assert "not this customer" in state["values"]["messages"][-1]["content"]
 
 
+async def test_a_breakpoint_is_passed_by_a_word_or_with_what_is_to_be_added(
+    working_http: httpx.AsyncClient,
+) -> None:
+    client = await speaking(working_http, "tools")
+    stops = {
+        "assistant_id": "tools",
+        "input": {"messages": [{"role": "user", "content": "Which lorry?"}]},
+        "interrupt_before": ["tools"],
+        "if_not_exists": "create",
+    }
+    for answer in (words, lambda _, **names: data({"seconds": 0}, **names)):
+        thread = str(uuid4())
+        made = await working_http.post(f"/threads/{thread}/runs/wait", json=stops)
+        name = f"{thread}:{made.headers['content-location'].rpartition('/')[2]}"
+        asking = await client.get_task(GetTaskRequest(id=name))
+        assert asking.status.state == TaskState.TASK_STATE_INPUT_REQUIRED
+        assert "Say `continue`" in asking.status.message.parts[0].text
+        done = await sent(client, answer("continue", context_id=thread))
+        assert (done.id, text_of(done)) == (name, ANSWER)
+
+
 async def test_a_run_that_fails_is_a_failed_task_that_names_the_exception(
     working_http: httpx.AsyncClient,
 ) -> None:

@@ -132,6 +132,9 @@ async def test_another_tenant_finds_nothing_of_ours_on_any_route(serve_api: Serv
             "id": 1,
             "method": "tasks/get",
             "params": {"id": f"{thread}:{run}"},
+            "threadId": thread,
+            "runId": str(uuid4()),
+            "messages": [],
         }
         for route in routes(http):
             # The thread protocol attaches to threads that are still to come; it has a test of its own.

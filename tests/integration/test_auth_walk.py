@@ -77,6 +77,8 @@ def request_for(operation: Operation, names: dict[str, str]) -> dict[str, Any]:
     if path.startswith("/a2a/"):
         task = {"id": f"{names['thread_id']}:{names['run_id']}"}
         body |= {"jsonrpc": "2.0", "method": "tasks/get", "params": task}
+    if path.startswith("/ag-ui/"):
+        body |= {"threadId": names["thread_id"], "runId": str(uuid4()), "messages": []}
     if path == "/v1/chat/completions":
         body |= {"model": names["model"], "messages": [{"role": "user", "content": "hi"}]}
     many = described.get("requestBody", {}).get("content", {}).get("application/json", {})

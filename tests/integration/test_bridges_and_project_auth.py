@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -84,6 +85,38 @@ async def test_an_assistant_of_somebody_else_is_no_agent(guarded: httpx.AsyncCli
         assert (await guarded.get(path, params=card, headers=headers)).status_code == status
     refused = await a2a(guarded, ALICE, "message/send", data({}), agent=theirs)
     assert refused["error"]["data"] == {"code": "not_found"}
+
+
+async def ag_ui(
+    http: httpx.AsyncClient, headers: dict[str, str], thread: str, agent: str = "who", **more: Any
+) -> httpx.Response:
+    body = {"threadId": thread, "runId": "r", "messages": [], "state": {"waits": False}, **more}
+    return await http.post(f"/ag-ui/{agent}", json=body, headers=headers)
+
+
+async def test_an_interface_reaches_no_thread_and_no_assistant_of_somebody_else(
+    guarded: httpx.AsyncClient,
+) -> None:
+    thread = str(uuid4())
+    mine = await ag_ui(guarded, ALICE, thread, state={"waits": True})
+    assert '"type":"interrupt"' in mine.text
+    asked = mine.text.partition('"interrupts":[{"id":"')[2][:32]
+    resume = [{"interruptId": asked, "status": "resolved", "payload": "yes"}]
+    assert (await ag_ui(guarded, BOB, thread)).status_code == 404
+    # As on a thread that is not there: nothing waits.
+    refused = await ag_ui(guarded, BOB, thread, resume=resume)
+    assert (refused.status_code, refused.json()["code"]) == (409, "no_such_interrupt")
+    theirs = await made_assistant(guarded, BOB)
+    assert (await ag_ui(guarded, ALICE, str(uuid4()), theirs)).status_code == 404
+    for denied in ("threads.create_run", "threads.read"):
+        limited = as_user("alice", f"deny:{denied}")
+        assert (await ag_ui(guarded, limited, str(uuid4()))).status_code == 403
+    assert '"identity":"alice"' in (await ag_ui(guarded, ALICE, thread, resume=resume)).text
+
+
+async def test_two_people_who_name_a_thread_alike_have_two_threads(guarded: httpx.AsyncClient) -> None:
+    for headers, name in ((ALICE, "alice"), (BOB, "bob")):
+        assert f'"identity":"{name}"' in (await ag_ui(guarded, headers, "chat 1")).text
 
 
 async def test_what_the_handlers_say_to_a_stranger_comes_with_its_headers(guarded: httpx.AsyncClient) -> None:

@@ -262,6 +262,8 @@ async def _input(
             raise Invalid("an answer is either words or one part of data; the agent asked one thing")
         answer = sent.data[0] if sent.data else sent.content
         return {"command": {"resume": waiting.answered(answer)}, "answers": waiting.ids}
+    if waiting is not None and not sent.data and sent.content == tasks.GO_ON:
+        return {}
     given: JsonObject = {}
     for data in sent.data:
         if not isinstance(data, dict):
@@ -273,7 +275,7 @@ async def _input(
         own = {"id": sent.message_id} if all(one.get("id") != sent.message_id for one in known) else {}
         role = "user" if sent.role in ("user", "ROLE_USER") else "assistant"
         given[MESSAGES] = [{"role": role, "content": sent.content, **own}]
-    # At a breakpoint the graph goes on with what is said.
+    # At a breakpoint the graph goes on with what is said besides.
     return {"input": given} if waiting is None else {"command": {"update": given}}
 
 

@@ -20,6 +20,8 @@ from .shapes import JsonObject, data_part, message, status, text_part
 
 TASK_NOT_FOUND = -32001
 _PAGE = 20
+GO_ON = "continue"
+"""What to say at a breakpoint where nothing is to be added."""
 _ANSWER = "Answer with a message to this task."
 _DECIDE = "Answer with a message to this task: `approve`, `reject`, or `reject: why`."
 
@@ -110,7 +112,9 @@ class Task:
         return {"artifactId": str(self.last.run_id), "name": "answer", "parts": parts}
 
     def _question(self, outcome: Outcome) -> JsonObject:
-        hint = _DECIDE if any(actions_of(one.get("value")) for one in outcome.interrupts) else _ANSWER
+        hint = _ANSWER if outcome.interrupts else f"Say `{GO_ON}` in a message to this task."
+        if any(actions_of(one.get("value")) for one in outcome.interrupts):
+            hint = _DECIDE
         parts = [text_part(f"{waits_for(outcome.interrupts)}\n{hint}")]
         if outcome.interrupts:
             parts.append(data_part({"interrupts": outcome.interrupts}))
