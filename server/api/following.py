@@ -100,12 +100,18 @@ async def join(caller: Caller, *, thread_id: UUID, run_id: UUID, cancel_on_leave
     """What an existing run comes to; a run that does not exist is an error inside the answer.
 
     Raises:
+        NotFound: the caller may touch some threads, and this is none of them.
         Forbidden: the caller may read runs, but not stop them by leaving.
     """
     held = await _ask(caller, thread_id, run_id, cancels=cancel_on_leave)
     run = await _find(caller, thread_id, run_id, held)
     if run is not None:
         return wait_for(caller, run, cancel_on_leave=cancel_on_leave)
+    if held is not None:
+        key = threads.ThreadKey(tenant_id=caller.tenant_id, thread_id=thread_id)
+        async with caller.database.connection() as connection:
+            if await threads.get(connection, **key, held=held) is None:
+                raise NotFound(f"Thread with ID {thread_id} not found")
 
     async def gone() -> bytes:
         return b'{"__error__":%b}' % GONE

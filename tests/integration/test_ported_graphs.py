@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 
 from interlock.server.runs.catalog import Catalog, load_catalog
@@ -103,3 +104,25 @@ async def test_a_run_of_nothing_that_exists_says_what_there_is(ported: httpx.Asy
         assert answer.status_code == 422
         assert answer.json()["detail"].startswith("Invalid assistant: 'nope'. Must be either:")
         assert "No assistant found for 'nope'" in answer.json()["detail"]
+
+
+async def test_the_ported_handlers_keep_two_users_and_their_scopes_apart(serve_api: ServeApi) -> None:
+    catalog = load_catalog(load_project(PORTS / "langgraph.auth.json", {}))
+    key = catalog.auth.authenticate.__globals__["KEY"]  # type: ignore[union-attr]
+
+    def shown_by(name: str, *scopes: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {jwt.encode({'sub': name, 'scopes': scopes}, key)}"}
+
+    async with serve_api(worker=True, loaded=catalog) as http:
+        http.headers.update(shown_by("johndoe", "me"))
+        thread = await new_thread(http)
+        await post(http, f"{thread}/runs/wait", assistant_id="agent_simple", input=QUESTION)
+        found = await post(http, "/store/items/search", namespace_prefix=[])
+        assert [item["namespace"] for item in found["items"]] == [["johndoe"]]
+        for headers, status in ((shown_by("alice", "me"), 404), (shown_by("nobody", "me"), 401)):
+            assert (await http.get(thread, headers=headers)).status_code == status
+        reader = shown_by("johndoe", "threads:read")
+        refused = await http.post(f"{thread}/copy", headers=reader)
+        assert (refused.status_code, refused.json()["detail"]) == (403, "Not authorized")
+        foreign = await http.get("/store/items?namespace=ALL&key=key_one")
+        assert foreign.status_code == 403

@@ -86,6 +86,17 @@ async def test_a_user_without_the_configured_tenant_is_refused(
         assert "'nothing_like_it'" in refused.json()["detail"]
 
 
+async def test_the_end_of_a_run_on_somebody_elses_thread_is_as_missing_as_the_thread(
+    guarded: httpx.AsyncClient,
+) -> None:
+    thread = await made_thread(guarded, ALICE)
+    run = (await guarded.post(f"/threads/{thread}/runs", json=RUN, headers=ALICE)).json()["run_id"]
+    for headers, place in ((BOB, thread), (CAROL, thread), (ALICE, uuid4())):
+        assert (await guarded.get(f"/threads/{place}/runs/{run}/join", headers=headers)).status_code == 404
+    mine = await guarded.get(f"/threads/{thread}/runs/{uuid4()}/join", headers=ALICE)
+    assert (mine.status_code, "404" in mine.json()["__error__"]["message"]) == (200, True)
+
+
 async def test_nodes_know_for_whom_they_run(guarded: httpx.AsyncClient) -> None:
     headers = as_user("alice", "orders:read") | {"x-colour": "red"}
     ended = await guarded.post("/runs/wait", json=RUN, headers=headers)
