@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from langgraph.types import interrupt
 
 from ...tools.policy.decisions import NotADecision, parse_decisions
+from ...tools.policy.review import action_request
 
 ACTION = "send_reply"
 
@@ -58,7 +59,7 @@ def _text(value: Any, name: str) -> str:
 
 def _payload(draft: str, description: str) -> dict[str, Any]:
     return {
-        "action_requests": [{"name": ACTION, "args": {"text": draft}, "description": description}],
+        "action_requests": [action_request(ACTION, {"text": draft}, description)],
         "review_configs": [
             {"action_name": ACTION, "allowed_decisions": ["approve", "edit", "reject", "respond"]}
         ],

@@ -206,15 +206,34 @@ def _checked_edit(review: Review, given: Decision) -> dict[str, Any]:
     if given.action is not None and given.action != review.tool:
         raise Invalid(f"an edit cannot change the tool: {review.tool!r} was asked, not {given.action!r}")
     arguments = given.arguments or {}
+    schema = Schema(review.arguments_schema) if review.arguments_schema is not None else None
     try:
         canonical(arguments)
+        problem = schema.problem(arguments) if schema is not None else None
+        if problem is not None and schema is not None:
+            canonical(arguments := _without_texts(arguments, asked=review.arguments))
+            if schema.problem(arguments) is not None:
+                raise Invalid(f"the edited arguments of {review.tool!r} do not fit: {problem}")
     except NotJson as error:
         raise Invalid(f"the edited arguments of {review.tool!r} are not JSON: {error}") from error
-    if review.arguments_schema is not None and (
-        problem := Schema(review.arguments_schema).problem(arguments)
-    ):
-        raise Invalid(f"the edited arguments of {review.tool!r} do not fit: {problem}")
     return arguments
+
+
+def _without_texts(arguments: dict[str, Any], *, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with each text read as JSON that stands where no text was asked about.
+
+    Inboxes show every argument in a text field, and send what was typed there as a text.
+    """
+
+    def read(name: str, value: Any) -> Any:
+        if not isinstance(value, str) or isinstance(asked.get(name, ""), str):
+            return value
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+
+    return {name: read(name, value) for name, value in arguments.items()}
 
 
 def _granted(review: Review) -> Budget:

@@ -103,3 +103,40 @@ async def test_a_refused_call_leaves_a_row_in_the_audit_and_nobody_is_asked(
     assert (await client.threads.get(thread))["status"] == "idle"
     assert audit(query, thread) == [("order_refund", "dry_run", "refused")]
     assert refunds(query, "A-1003") == []
+
+
+async def test_agent_inbox_shows_a_refund_and_sends_the_amount_as_it_was_typed(
+    client: LangGraphClient, query: Query
+) -> None:
+    """Its requests: it reads `arguments`, and what a person types in a field is a text."""
+    thread, answer = await ask(client, "Refund 7 EUR for order A-1004 because it arrived broken")
+    [request] = answer["__interrupt__"][0]["value"]["action_requests"]
+    assert request["arguments"] == request["args"]
+    assert request["arguments"]["amount_cents"] == 700
+
+    async def send(amount: str) -> list[Any]:
+        edited = {"action": request["name"], "args": {**request["arguments"], "amount_cents": amount}}
+        command: Any = {"resume": [{"type": "edit", "args": edited}]}
+        resumed = client.runs.stream(thread, "assistant", command=command, stream_mode="events")
+        return [part.event async for part in resumed]
+
+    with pytest.raises(httpx.HTTPStatusError, match="amount_cents"):
+        await send("six")
+    assert "error" not in await send("600")
+    assert refunds(query, "A-1004") == [(600,)]
+
+
+async def test_a_refund_that_is_marked_as_resolved_does_not_happen(
+    client: LangGraphClient, query: Query
+) -> None:
+    """As agent-chat-ui asks for it; the review cannot be answered any more, and the thread goes on."""
+    thread, _ = await ask(client, "Refund 7 EUR for order A-1005 because it arrived broken")
+    await client.runs.wait(thread, "assistant", input={}, command={"goto": "__end__"})
+    assert (await client.threads.get(thread))["status"] == "idle"
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        await client.runs.wait(thread, "assistant", command={"resume": APPROVE})
+    assert refunds(query, "A-1005") == []
+
+    question = {"messages": [{"role": "user", "content": "What is 12% of 340, plus 25?"}]}
+    answer: Any = await client.runs.wait(thread, "assistant", input=question)
+    assert "65.8" in answer["messages"][-1]["content"]

@@ -136,7 +136,7 @@ class Review:
     def payload(self) -> dict[str, Any]:
         """The interrupt's value: LangChain's review request, and our own facts under `review`."""
         return {
-            "action_requests": [{"name": self.tool, "args": self.arguments, "description": self.description}],
+            "action_requests": [action_request(self.tool, self.arguments, self.description)],
             "review_configs": [{"action_name": self.tool, "allowed_decisions": list(self.allowed)}],
             "review": {
                 "id": str(self.review_id),
@@ -146,6 +146,14 @@ class Review:
                 "dry_run": self.dry_run,
             },
         }
+
+
+def action_request(name: str, arguments: dict[str, Any], description: str) -> dict[str, Any]:
+    """One call or action that a person is asked about, as LangChain's inboxes read it.
+
+    `arguments` says `args` once more: LangChain called it so at first, and agent-inbox reads nothing else.
+    """
+    return {"name": name, "args": arguments, "arguments": arguments, "description": description}
 
 
 class ReviewRecords(Protocol):
