@@ -13,14 +13,14 @@ from uuid import uuid4
 
 import httpx
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from ..servers import InterlockServer, prepare, running
 from .protocol import start
 
 EVENTS = 5000
 CUTS = 100
-LOST = (httpx.TransportError, OSError, ConnectionClosed)
+LOST = (httpx.TransportError, OSError, ConnectionClosed, InvalidMessage)
 CHANNELS = {"channels": ["custom", "lifecycle"]}
 
 Item = tuple[str, int | None]
