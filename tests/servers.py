@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,8 @@ import pytest
 from psycopg import sql
 
 from interlock.server.embedded import EmbeddedPostgres
+
+from .forks import ForkedProcess
 
 GRAPHS = Path(__file__).parent / "graphs"
 PROJECT_APP = Path(__file__).parent / "project_app"
@@ -72,7 +73,7 @@ class InterlockServer:
         self.env = dict(env)
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: ForkedProcess | None = None
         self._log_path = log
         self._written_before = 0
 
@@ -89,16 +90,7 @@ class InterlockServer:
         """Start the process and wait until it serves, or, without HTTP, until it says it is ready."""
         assert self.process is None or self.process.poll() is not None, "still running"
         self._written_before = len(self.log)
-        with self._log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "interlock.server.cli", *self.command],
-                cwd=self.cwd,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.process = ForkedProcess(self.command, cwd=self.cwd, env=self.env, log=self._log_path)
         if wait:
             self.wait_until_ready()
 
@@ -143,13 +135,13 @@ class InterlockServer:
         assert self.process is not None, "never started"
         if self.process.poll() is None:
             if number is signal.SIGKILL:
-                os.killpg(self.process.pid, number)
+                self.process.kill_group()
             else:
                 self.process.send_signal(number)
         try:
             return self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill_group()
             self.process.wait()
             pytest.fail(
                 f"interlock did not end within {deadline_s:g} s of {number.name}:\n{self.log[-5000:]}"
