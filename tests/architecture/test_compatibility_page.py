@@ -95,6 +95,20 @@ def suites() -> str:
     )
 
 
+def frontends() -> str:
+    return table(
+        ("Frontend", "Commit", "What was done in it", "What it does not do itself"),
+        (
+            (one["name"], f"`{one['commit'][:12]}`", "; ".join(one["steps"]), "<br>".join(one["limits"]))
+            for one in official("frontends")
+        ),
+    )
+
+
+def test_the_page_tells_which_frontends_were_driven() -> None:
+    check_section(PAGE, "frontends", frontends())
+
+
 def test_the_page_tells_what_becomes_of_each_official_route_and_field() -> None:
     check_section(PAGE, "compatibility", compatibility())
 
