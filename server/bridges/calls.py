@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,12 +12,12 @@ import orjson
 from ..api.callers import Caller
 from ..api.following import last_values, start_request, stop_on_leave
 from ..api.held import OnLeave
-from ..domain import Run
+from ..domain import Event, Run
 from ..errors import NotFound
 from ..records import threads as thread_rows
 from ..runs import threads
 from ..runs.admission import RunRequest
-from ..wire.run_stream import answer
+from ..wire.run_stream import answer, beginning
 
 INTERRUPTS = "__interrupt__"
 
@@ -36,6 +37,13 @@ class Call:
     def thread(self) -> dict[str, Any]:
         """The key of the thread."""
         return {"tenant_id": self.run.tenant_id, "thread_id": self.run.thread_id}
+
+    def events(self, *, whole: bool) -> contextlib.aclosing[AsyncGenerator[Sequence[Event], None]]:
+        """What is logged of the run, from its beginning to its end; `whole`: with every large state."""
+        log, run = self.caller.resources.event_log, self.run
+        return contextlib.aclosing(
+            log.follow(**self.thread, run_id=run.run_id, after=beginning(run).seq, whole=whole)
+        )
 
     def on_leave(self) -> OnLeave:
         """What stops the run when its client goes."""

@@ -27,7 +27,6 @@ from ..encoding import encode
 from ..errors import Invalid, NotFound, ServerError
 from ..records import threads
 from ..runs.admission import RunRequest
-from ..wire.run_stream import beginning
 from . import calls
 from .calls import Call, Outcome
 from .envelopes import enveloped
@@ -218,13 +217,11 @@ class _Completion:
         """The answer as it is made."""
         yield self._chunk({"role": "assistant", "content": ""})
         spoken = Spoken()
-        run = self.call.run
-        log = self.call.caller.resources.event_log
-        following = log.follow(**self.call.thread, run_id=run.run_id, after=beginning(run).seq, whole=False)
-        async for events in following:
-            for event in events:
-                for text in spoken.texts(event):
-                    yield self._chunk({"content": text})
+        async with self.call.events(whole=False) as following:
+            async for events in following:
+                for event in events:
+                    for text in spoken.texts(event):
+                        yield self._chunk({"content": text})
         outcome = await calls.outcome_of(self.call)
         if outcome.error is not None:
             yield _event(_run_problem(outcome.error))

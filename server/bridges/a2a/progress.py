@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 
 from ...domain import Event
-from ...wire.run_stream import beginning
 from .. import calls
 from ..calls import Call
 from ..speech import AI, spoken, text_of
@@ -24,9 +22,7 @@ async def progress(
         return
     yield task.begun(history)
     growing = _Growing(task)
-    log = call.caller.resources.event_log
-    following = log.follow(**call.thread, run_id=call.run.run_id, after=beginning(call.run).seq, whole=False)
-    async with contextlib.aclosing(following):
+    async with call.events(whole=False) as following:
         async for events in following:
             if (working := growing.working(events)) is not None:
                 yield working

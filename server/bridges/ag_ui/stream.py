@@ -26,7 +26,6 @@ from ag_ui.core import (
 from ...domain import Event
 from ...encoding import encode
 from ...errors import ServerError
-from ...wire.run_stream import beginning
 from .. import calls
 from ..calls import INTERRUPTS, Call, Outcome
 from ..offered import MESSAGES
@@ -61,10 +60,8 @@ class Exchange:
             metadata={"interlock": {"threadId": str(run.thread_id), "runId": str(run.run_id)}},
         )
         running = _Running()
-        log = self.call.caller.resources.event_log
-        following = log.follow(**self.call.thread, run_id=run.run_id, after=beginning(run).seq, whole=True)
         try:
-            async with contextlib.aclosing(following):
+            async with self.call.events(whole=True) as following:
                 async for batch in following:
                     for event in batch:
                         for told in running.events(event):
