@@ -25,7 +25,6 @@ from ..api.schemas import Body, CommandBody, Identifier, Text
 from ..domain import Assistant
 from ..encoding import encode
 from ..errors import Invalid, NotFound, ServerError
-from ..records import threads
 from ..runs.admission import RunRequest
 from . import calls
 from .calls import Call, Outcome
@@ -33,6 +32,7 @@ from .envelopes import enveloped
 from .leaving import CLIENT_LEFT, unless_left
 from .offered import find, form_of, offered
 from .speech import Spoken, Turn, messages_of, question
+from .waiting import thread_of
 
 _TYPES = {401: "authentication_error", 403: "permission_error"}
 _DONE = b"data: [DONE]\r\n\r\n"
@@ -327,9 +327,7 @@ async def _new_messages(
 
 
 async def _has_conversation(caller: Caller, thread_id: UUID) -> bool:
-    held = (await caller.ask("threads", "read", thread_id=thread_id)).held
-    async with caller.database.connection() as connection:
-        thread = await threads.get(connection, tenant_id=caller.tenant_id, thread_id=thread_id, held=held)
+    thread = await thread_of(caller, thread_id)
     return thread is not None and bool(messages_of(thread.values))
 
 
