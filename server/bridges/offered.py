@@ -12,6 +12,7 @@ import orjson
 
 from ..api.callers import Caller
 from ..domain import Assistant, default_assistant_id
+from ..errors import NotFound
 from ..records import assistants
 from ..records.assistants import AssistantFilter
 from ..records.paging import Page
@@ -89,6 +90,18 @@ def find(names: Mapping[str, Assistant], wanted: str) -> Assistant | None:
     except ValueError:
         return None
     return next((one for one in names.values() if one.assistant_id == identity), None)
+
+
+async def assistant_named(caller: Caller, wanted: str) -> Assistant:
+    """The assistant that a client means: by its name here, or by its id.
+
+    Raises:
+        NotFound: there is none, or the caller may not find it.
+    """
+    found = find(await offered(caller), wanted)
+    if found is None:
+        raise NotFound(f"Assistant {wanted!r} not found")
+    return found
 
 
 async def form_of(caller: Caller, assistant: Assistant) -> Form:

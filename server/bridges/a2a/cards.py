@@ -11,8 +11,8 @@ from ...api.callers import Caller, may
 from ...api.schemas import Identifier
 from ...api.shapes import json_response
 from ...domain import Assistant
-from ...errors import BadRequest, NotFound, ServerError
-from ..offered import find, form_of, offered
+from ...errors import BadRequest, ServerError
+from ..offered import assistant_named, form_of
 from .shapes import Version
 
 router = APIRouter(tags=["bridges"])
@@ -41,9 +41,7 @@ async def get_card_of_assistant(caller: MayList, request: Request, assistant_id:
 
 
 async def _card(caller: Caller, request: Request, named: str) -> dict[str, Any]:
-    assistant = find(await offered(caller), named)
-    if assistant is None:
-        raise NotFound(f"Assistant {named!r} not found")
+    assistant = await assistant_named(caller, named)
     url = f"{request.url.scheme}://{request.url.netloc}{caller.mount_prefix}/a2a/{assistant.assistant_id}"
     description = assistant.description or f"Assistant based on the {assistant.graph_id} graph"
     modes = await _modes(caller, assistant)

@@ -27,7 +27,7 @@ from .. import calls, jsonrpc
 from ..calls import Call
 from ..envelopes import enveloped
 from ..jsonrpc import Fault
-from ..offered import MESSAGES, find, form_of, offered
+from ..offered import MESSAGES, assistant_named, form_of
 from ..speech import messages_of
 from ..waiting import Waiting, thread_of
 from . import cards, tasks
@@ -86,10 +86,7 @@ async def speak_a2a(
     exchange = _Exchange(caller, sent)
     try:
         _require_version(request.headers.get(_VERSION_HEADER))
-        assistant = find(await offered(caller), assistant_id)
-        if assistant is None:
-            raise Fault(INVALID_PARAMS, f"assistant {assistant_id!r} not found", {"code": "not_found"})
-        return await exchange.answer(assistant)
+        return await exchange.answer(await assistant_named(caller, assistant_id))
     except (Fault, ServerError) as error:
         return exchange.refusal(error)
 

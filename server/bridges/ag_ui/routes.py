@@ -14,9 +14,8 @@ from ...api.bodies import json_body
 from ...api.callers import Caller, may
 from ...api.held import HeldResponse
 from ...api.schemas import Identifier
-from ...errors import NotFound
 from .. import calls
-from ..offered import find, form_of, offered
+from ..offered import assistant_named, form_of
 from ..waiting import thread_of
 from .input import Draft, read, thread_id_of
 from .stream import Exchange
@@ -32,9 +31,7 @@ _SIGN_OF_LIFE = b": heartbeat\n\n"
 async def run_ag_ui(caller: MayRun, assistant_id: Identifier, raw: Annotated[Any, json_body()]) -> Response:
     """A run of an assistant, as a stream of events of AG-UI."""
     wanted = read(raw)
-    assistant = find(await offered(caller), assistant_id)
-    if assistant is None:
-        raise NotFound(f"Assistant {assistant_id!r} not found")
+    assistant = await assistant_named(caller, assistant_id)
     form = await form_of(caller, assistant)
     thread_id = thread_id_of(caller, wanted.thread_id)
     thread = await thread_of(caller, thread_id)
