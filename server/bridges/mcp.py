@@ -49,7 +49,7 @@ from . import calls, jsonrpc
 from .calls import Outcome
 from .envelopes import enveloped
 from .jsonrpc import Fault
-from .offered import MESSAGES, Form, form_of, offered
+from .offered import MESSAGES, Form, form_of, form_or_none, offered
 from .speech import last_answer, question
 
 router = APIRouter(tags=["bridges"], route_class=enveloped(jsonrpc.refusal))
@@ -184,15 +184,11 @@ def _place(cursor: str) -> int:
 
 
 async def _tool(caller: Caller, name: str, assistant: Assistant) -> Tool:
-    try:
-        schema = (await form_of(caller, assistant)).schema
-    except ServerError:
-        # Its factory fails; that hides no other tool, and whoever calls it is told.
-        schema = {"type": "object"}
+    form = await form_or_none(caller, assistant)
     return Tool(
         name=name,
         description=assistant.description or f"Tool based on the {assistant.name} assistant",
-        input_schema=schema,
+        input_schema=form.schema if form else {"type": "object"},
         annotations=ToolAnnotations(title=assistant.name, read_only_hint=False, open_world_hint=True),
     )
 

@@ -12,7 +12,7 @@ import orjson
 
 from ..api.callers import Caller
 from ..domain import Assistant, default_assistant_id
-from ..errors import NotFound
+from ..errors import NotFound, ServerError
 from ..records import assistants
 from ..records.assistants import AssistantFilter
 from ..records.paging import Page
@@ -130,6 +130,17 @@ async def form_of(caller: Caller, assistant: Assistant) -> Form:
     if b'"$ref"' not in orjson.dumps(schema["properties"]):
         schema = {name: part for name, part in schema.items() if name != "$defs"}
     return Form(schema=schema, talks=talks)
+
+
+async def form_or_none(caller: Caller, assistant: Assistant) -> Form | None:
+    """What an assistant takes; None when nobody can say, as where its factory fails.
+
+    That hides no other assistant, and whoever runs it is told.
+    """
+    try:
+        return await form_of(caller, assistant)
+    except ServerError:
+        return None
 
 
 def _is_default(assistant: Assistant) -> bool:

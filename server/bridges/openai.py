@@ -30,7 +30,7 @@ from . import calls
 from .calls import Call, Outcome
 from .envelopes import enveloped
 from .leaving import CLIENT_LEFT, unless_left
-from .offered import find, form_of, offered
+from .offered import find, form_or_none, offered
 from .speech import Spoken, Turn, messages_of, question
 from .waiting import thread_of
 
@@ -292,11 +292,8 @@ async def _assistant(caller: Caller, model: str) -> Assistant:
 
 
 async def _talks(caller: Caller, assistant: Assistant) -> bool:
-    try:
-        return (await form_of(caller, assistant)).talks
-    except ServerError:
-        # Its factory fails, so nobody knows. A run of it would fail as well.
-        return False
+    form = await form_or_none(caller, assistant)
+    return form is not None and form.talks
 
 
 def _model(name: str, assistant: Assistant) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from ...api.callers import Caller, may
 from ...api.schemas import Identifier
 from ...api.shapes import json_response
 from ...domain import Assistant
-from ...errors import BadRequest, ServerError
-from ..offered import assistant_named, form_of
+from ...errors import BadRequest
+from ..offered import assistant_named, form_or_none
 from .shapes import Version
 
 router = APIRouter(tags=["bridges"])
@@ -77,12 +77,8 @@ async def _card(caller: Caller, request: Request, named: str) -> dict[str, Any]:
 
 
 async def _modes(caller: Caller, assistant: Assistant) -> list[str]:
-    try:
-        talks = (await form_of(caller, assistant)).talks
-    except ServerError:
-        # Its factory fails; whoever speaks to it is told.
-        talks = True
-    return [_TEXT, _JSON] if talks else [_JSON]
+    form = await form_or_none(caller, assistant)
+    return [_TEXT, _JSON] if form is None or form.talks else [_JSON]
 
 
 def _security(caller: Caller) -> dict[str, Any]:
