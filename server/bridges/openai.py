@@ -31,7 +31,7 @@ from .calls import Call, Outcome
 from .envelopes import enveloped
 from .leaving import CLIENT_LEFT, unless_left
 from .offered import find, form_or_none, offered
-from .speech import Spoken, Turn, messages_of, question
+from .speech import Spoken, Turn, arguments_of, messages_of, question
 from .waiting import thread_of
 
 _TYPES = {401: "authentication_error", 403: "permission_error"}
@@ -193,9 +193,9 @@ class _Completion:
 
     def whole(self, outcome: Outcome, headers: dict[str, str]) -> Response:
         """The answer in one piece."""
-        if outcome.error is not None:
+        if (problem := _run_problem(outcome)) is not None:
             # No status that makes clients send the request again: what the run did, it did.
-            return _json(_run_problem(outcome.error), status=422, headers=headers)
+            return _json(problem, status=422, headers=headers)
         turn = Turn.of(outcome.values)
         message: dict[str, Any] = {
             "role": "assistant",
@@ -223,8 +223,8 @@ class _Completion:
                     for text in spoken.texts(event):
                         yield self._chunk({"content": text})
         outcome = await calls.outcome_of(self.call)
-        if outcome.error is not None:
-            yield _event(_run_problem(outcome.error))
+        if (problem := _run_problem(outcome)) is not None:
+            yield _event(problem)
         else:
             for chunk in self._ending(outcome, spoken):
                 yield chunk
@@ -267,7 +267,7 @@ class _Completion:
             {
                 "id": one.get("id"),
                 "type": "function",
-                "function": {"name": one.get("name"), "arguments": encode(one.get("args")).decode()},
+                "function": {"name": one.get("name"), "arguments": arguments_of(one)},
             }
             for one in left
         ]
@@ -336,8 +336,9 @@ def _usage(turn: Turn) -> dict[str, int]:
     }
 
 
-def _run_problem(error: dict[str, str]) -> dict[str, Any]:
-    return _problem(f"{error['error']}: {error['message']}", "run_error", error["error"])
+def _run_problem(outcome: Outcome) -> dict[str, Any] | None:
+    error = outcome.error
+    return None if error is None else _problem(outcome.failure, "run_error", error["error"])
 
 
 def _problem(message: str, kind: str, code: str) -> dict[str, Any]:

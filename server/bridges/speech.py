@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from ..domain import Event
+from ..encoding import encode
 
 AI = frozenset({"ai", "AIMessage", "AIMessageChunk"})
 
@@ -22,6 +23,11 @@ def text_of(content: Any) -> str:
         return ""
     blocks = [block if isinstance(block, dict) else {"type": "text", "text": block} for block in content]
     return "".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text")
+
+
+def arguments_of(call: dict[str, Any]) -> str:
+    """The arguments of a tool call, as text."""
+    return encode(call.get("args") or {}).decode()
 
 
 def messages_of(values: Any) -> list[dict[str, Any]]:

@@ -24,8 +24,7 @@ from ag_ui.core import (
 )
 from pydantic import TypeAdapter
 
-from ...encoding import encode
-from ..speech import AI, text_of
+from ..speech import AI, arguments_of, text_of
 
 JsonObject = dict[str, Any]
 
@@ -115,11 +114,6 @@ def _shown(message: JsonObject, identity: str) -> Message | None:
 def _call(call: JsonObject) -> ToolCall:
     function = FunctionCall(name=str(call.get("name") or ""), arguments=arguments_of(call))
     return ToolCall(id=str(call.get("id") or ""), function=function)
-
-
-def arguments_of(call: JsonObject) -> str:
-    """The arguments of a call, as text."""
-    return encode(call.get("args") or {}).decode()
 
 
 def parts_of(content: Any) -> str | list[ContentPart]:

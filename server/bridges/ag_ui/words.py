@@ -20,8 +20,8 @@ from ag_ui.core import (
     token_usage_from_langchain_metadata,
 )
 
-from ..speech import AI, text_of
-from .messages import arguments_of, parts_of
+from ..speech import AI, arguments_of, text_of
+from .messages import parts_of
 
 JsonObject = dict[str, Any]
 
