@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from mcp_types import (
@@ -21,6 +21,8 @@ from starlette.responses import Response
 from ..api.problems import first_fault, headers_of
 from ..encoding import encode
 from ..errors import Invalid, ServerError
+from . import calls
+from .calls import Call, Outcome
 
 Params = TypeVar("Params", bound=BaseModel)
 
@@ -75,6 +77,29 @@ def read_params(model: type[Params], params: dict[str, Any] | None) -> Params:
 def result_text(identity: RequestId, result: Any) -> bytes:
     """The answer of a method, as JSON text."""
     return encode({"jsonrpc": "2.0", "id": identity, "result": result})
+
+
+def coming(
+    identity: RequestId,
+    call: Call,
+    *,
+    told: Callable[[Outcome], bytes],
+    fault: Callable[[ServerError], Fault] = Fault.of,
+) -> Callable[[], Awaitable[bytes]]:
+    """The answer of a method that waits for what a run comes to, as JSON text."""
+
+    async def text() -> bytes:
+        try:
+            return told(await calls.outcome_of(call))
+        except ServerError as error:
+            return fault_text(identity, fault(error))
+
+    return text
+
+
+def frame(text: bytes) -> bytes:
+    """A message as an event of a stream."""
+    return b"event: message\r\ndata: %b\r\n\r\n" % text
 
 
 def fault_text(identity: RequestId | None, fault: Fault) -> bytes:

@@ -133,13 +133,10 @@ class _Exchange:
         request = RunRequest(assistant_id=str(assistant.assistant_id), input=_input(form, arguments))
         call = await calls.begin(self._caller, request)
 
-        async def come_to() -> bytes:
-            try:
-                return self._text(_result(call.run.thread_id, await calls.outcome_of(call)))
-            except ServerError as error:
-                return jsonrpc.fault_text(self._message.id, Fault.of(error))
+        def told(outcome: Outcome) -> bytes:
+            return self._text(_result(call.run.thread_id, outcome))
 
-        return self._held(come_to, call.on_leave())
+        return self._held(jsonrpc.coming(self._message.id, call, told=told), call.on_leave())
 
     def _text(self, result: Result) -> bytes:
         shape = result.model_dump(
@@ -153,7 +150,7 @@ class _Exchange:
             return awaited_json(text, http=http, headers={}, on_leave=on_leave)
 
         async def events() -> AsyncIterator[bytes]:
-            yield b"event: message\r\ndata: %b\r\n\r\n" % await text()
+            yield jsonrpc.frame(await text())
 
         return event_stream(events(), http=http, headers={}, on_leave=on_leave)
 

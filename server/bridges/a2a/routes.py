@@ -24,7 +24,7 @@ from ...errors import Invalid, NotFound, ServerError
 from ...runs import cancel
 from ...runs.admission import RunRequest
 from .. import calls, jsonrpc
-from ..calls import Call
+from ..calls import Call, Outcome
 from ..envelopes import enveloped
 from ..jsonrpc import Fault
 from ..offered import MESSAGES, assistant_named, form_of
@@ -144,14 +144,11 @@ class _Exchange:
         if not params.configuration.waits:
             return self._told(begun.task.begun([_echo(params.message, begun.task)][: length or 1]))
 
-        async def come_to() -> bytes:
-            try:
-                outcome = await calls.outcome_of(begun.call)
-                return self._text(tasks.told_of(begun.task, outcome, length=length), wrapped=True)
-            except ServerError as error:
-                return jsonrpc.fault_text(self._sent.id, self._fault(error))
+        def told(outcome: Outcome) -> bytes:
+            return self._text(tasks.told_of(begun.task, outcome, length=length), wrapped=True)
 
-        return awaited_json(come_to, http=self._http, headers={}, on_leave=None)
+        answer = jsonrpc.coming(self._sent.id, begun.call, told=told, fault=self._fault)
+        return awaited_json(answer, http=self._http, headers={}, on_leave=None)
 
     async def _about_task(self, assistant: Assistant, params: TaskParams) -> Response:
         task = await tasks.task_named(self._caller, params.id, assistant_id=assistant.assistant_id)
@@ -180,9 +177,9 @@ class _Exchange:
         async def frames() -> AsyncIterator[bytes]:
             try:
                 async for event in progress(begun.call, begun.task, history=history):
-                    yield _frame(self._text(event, wrapped=True))
+                    yield jsonrpc.frame(self._text(event, wrapped=True))
             except ServerError as error:
-                yield _frame(jsonrpc.fault_text(self._sent.id, self._fault(error)))
+                yield jsonrpc.frame(jsonrpc.fault_text(self._sent.id, self._fault(error)))
 
         return event_stream(frames(), http=self._http, headers={}, on_leave=None)
 
@@ -313,7 +310,3 @@ def _echo(sent: SentMessage, task: Task) -> JsonObject:
 def _require_version(named: str | None) -> None:
     if named and not _SPOKEN.fullmatch(named):
         raise Fault(VERSION_NOT_SUPPORTED, f"version {named[:50]!r} is not spoken here; 0.3 and 1.0 are")
-
-
-def _frame(text: bytes) -> bytes:
-    return b"event: message\r\ndata: %b\r\n\r\n" % text
