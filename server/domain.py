@@ -167,6 +167,11 @@ class Thread:
     updated_at: datetime
     state_updated_at: datetime
 
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """What `interrupts` holds, whichever task it is of."""
+        return [one for asked in self.interrupts.values() for one in asked]
+
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Thread:
         """Build from a row of `interlock.threads` joined with its derived `status`."""

@@ -11,6 +11,7 @@ from ..api.callers import Caller
 from ..domain import Thread
 from ..errors import Invalid
 from ..records import threads
+from ..runs.continuing import by_interrupt_id
 
 _DECIDE = (
     "the run waits for a decision: say `approve`, `reject`, or `reject: why`, or send data such as "
@@ -30,7 +31,7 @@ class Waiting:
         """None when a thread waits for nobody, does not exist, or is busy."""
         if thread is None or thread.status == "busy":
             return None
-        interrupts = [one for asked in thread.interrupts.values() for one in asked]
+        interrupts = thread.asked
         # A thread whose run was stopped has a next node too, and says so in its error.
         at_breakpoint = thread.status == "interrupted" and thread.error is None
         return cls(interrupts) if interrupts or at_breakpoint else None
@@ -50,12 +51,12 @@ class Waiting:
         Raises:
             Invalid: it is not clear what it answers, or it is words where a decision is wanted.
         """
-        if isinstance(answer, dict) and answer and answer.keys() <= set(self.ids):
-            return answer
-        if len(self.ids) > 1:
+        answers = by_interrupt_id(answer, self.ids)
+        if answers is None:
             raise Invalid(f"{len(self.ids)} interrupts wait; answer by interrupt id: {', '.join(self.ids)}")
-        [only] = self.ids
-        return {only: decided(self.value(only), answer) if isinstance(answer, str) else answer}
+        if isinstance(answer, str):
+            return {one: decided(self.value(one), answer) for one in answers}
+        return answers
 
 
 async def thread_of(caller: Caller, thread_id: UUID) -> Thread | None:

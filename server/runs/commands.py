@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from ...tools.policy.permissions import Principal
@@ -14,6 +14,7 @@ from ..records import queue, threads
 from . import admission, introspection, state
 from .admission import RunRequest
 from .agent_tree import tree_of
+from .continuing import by_interrupt_id
 from .state import Place
 
 if TYPE_CHECKING:
@@ -171,14 +172,12 @@ class Commands:
             return None
         if await introspection.takes(self._resources, self._principal, request["assistant_id"], given):
             return None
-        waiting = [one["id"] for asked in thread.interrupts.values() for one in asked]
-        if isinstance(given, dict) and given and given.keys() <= set(waiting):
-            return cast("dict[str, Any]", given)
-        if len(waiting) > 1:
+        waiting = [one["id"] for one in thread.asked]
+        if (answers := by_interrupt_id(given, waiting)) is None:
             raise CommandRefused(
                 "invalid_argument", f"{len(waiting)} interrupts wait: send the answers by their ids"
             )
-        return {waiting[0]: given}
+        return answers
 
     async def _thread(self) -> Thread | None:
         async with self._resources.database.connection() as connection:

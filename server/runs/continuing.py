@@ -8,7 +8,7 @@ nothing along by which it would say more than that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from ...tools.policy.budget import DIMENSIONS
 from ...tools.policy.permissions import Principal
@@ -91,7 +91,7 @@ def require_waiting(answers: Sequence[str], *, thread: Thread, in_line: Sequence
     """
     if not answers:
         return
-    waiting = {one["id"] for asked in thread.interrupts.values() for one in asked}
+    waiting = {one["id"] for one in thread.asked}
     for run in in_line:
         resume = (run.kwargs.get("command") or {}).get("resume")
         # Whoever starts anew leaves what waited behind.
@@ -100,6 +100,16 @@ def require_waiting(answers: Sequence[str], *, thread: Thread, in_line: Sequence
         raise NoSuchInterrupt(
             f"no interrupt {unknown[0]!r} waits on this thread; read its state and try again"
         )
+
+
+def by_interrupt_id(answer: Any, waiting: Sequence[str]) -> dict[str, Any] | None:
+    """An answer as `resume`, by the id of what waits; it may be by id already.
+
+    None when several wait and it does not say which of them it answers.
+    """
+    if isinstance(answer, dict) and answer and answer.keys() <= set(waiting):
+        return cast("dict[str, Any]", answer)
+    return {waiting[0]: answer} if len(waiting) == 1 else None
 
 
 def _forks(request: RunRequest, waits: LeftBy | None) -> bool:
