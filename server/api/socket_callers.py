@@ -7,12 +7,12 @@ import re
 from starlette.websockets import WebSocket
 
 from ..errors import Forbidden
-from ..runs.scope import Rule, allow
+from ..runs.scope import Rule
 from ..settings import CorsSettings
-from .callers import OFFERED_KEY, Caller, identify
+from .callers import OFFERED_KEY, Caller, Guard
 
 SUBPROTOCOL = "interlock"
-_RULE = Rule("threads", "read")
+_may_read_threads = Guard(Rule("threads", "read"))
 
 
 async def accept(websocket: WebSocket) -> None:
@@ -30,12 +30,8 @@ async def caller_of(websocket: WebSocket) -> Caller:
         Unauthenticated: a key is required, and none or a wrong one was given.
         Forbidden: the caller may not read threads, or the page is not one that may call.
     """
-    state = websocket.app.state
-    _allow_origin(websocket.headers.get("origin"), state.settings.http.cors)
-    principal = await identify(websocket.app, websocket)
-    allow(principal, _RULE)
-    await state.tenants.welcome(principal.tenant)
-    return Caller(principal, state.resources, websocket.headers)
+    _allow_origin(websocket.headers.get("origin"), websocket.app.state.settings.http.cors)
+    return await _may_read_threads(websocket)
 
 
 def _allow_origin(origin: str | None, cors: CorsSettings) -> None:
