@@ -51,6 +51,9 @@ from pydantic import BaseModel
 
 from ..checkpoints.serde import whole
 
+JsonObject = dict[str, Any]
+"""An object of JSON, as Python has it."""
+
 # Not OPT_SERIALIZE_NUMPY: with it orjson imports numpy when it first meets an unknown type, on the loop.
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 _DEEPEST = 200

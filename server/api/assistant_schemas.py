@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..records.assistants import AssistantOrder
 from ..records.paging import SortOrder
-from .schemas import Body, Identifier, JsonObject, Limit, MetadataFilter, Name, Offset, Text
+from .schemas import Body, Identifier, Limit, MetadataFilter, Name, Offset, StorableObject, Text
 
 AssistantField = Literal[
     "assistant_id",
@@ -30,9 +30,9 @@ class AssistantCreate(Body):
 
     graph_id: Identifier
     assistant_id: UUID | None = None
-    config: JsonObject = Field(default_factory=dict)
-    context: JsonObject = Field(default_factory=dict)
-    metadata: JsonObject = Field(default_factory=dict)
+    config: StorableObject = Field(default_factory=dict)
+    context: StorableObject = Field(default_factory=dict)
+    metadata: StorableObject = Field(default_factory=dict)
     name: Name | None = None
     description: Text | None = None
     if_exists: Literal["raise", "do_nothing"] = "raise"
@@ -44,9 +44,9 @@ class AssistantPatch(Body):
     null_is_absent: ClassVar[bool] = False
 
     graph_id: Identifier | None = None
-    config: JsonObject | None = None
-    context: JsonObject | None = None
-    metadata: JsonObject | None = None
+    config: StorableObject | None = None
+    context: StorableObject | None = None
+    metadata: StorableObject | None = None
     name: Name | None = None
     description: Text | None = None
 

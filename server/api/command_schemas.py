@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model
 from ..domain import MultitaskStrategy
 from ..wire.thread_events import CHANNELS, NAMED, Filter
 from .run_schemas import RunConfig
-from .schemas import Body, Identifier, JsonObject, Limit, Text
+from .schemas import Body, Identifier, Limit, StorableObject, Text
 
 CommandId = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 Namespace = Annotated[list[Annotated[Text, Field(max_length=1000)]], Field(max_length=100)]
@@ -75,7 +75,7 @@ class Start(Body):
     input: Any = None
     config: RunConfig = RunConfig()
     context: dict[str, Any] | None = None
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: StorableObject = Field(default_factory=dict)
     multitask_strategy: MultitaskStrategy = Field(
         default="enqueue", validation_alias=AliasChoices("multitaskStrategy", "multitask_strategy")
     )
@@ -113,7 +113,7 @@ class Respond(Body):
     update: dict[str, Any] | list[Any] | None = None
     goto: str | dict[str, Any] | list[str | dict[str, Any]] | None = None
     config: RunConfig = RunConfig()
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: StorableObject = Field(default_factory=dict)
     strict_resume: bool | None = None
     """Answers are always strict."""
 

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from ...tools.policy.review import Review
+from ..encoding import JsonObject
 from ..records import reviews
 from ..records.held import both
 from .callers import Caller, may
 from .schemas import Limit
-from .shapes import JsonObject, json_response
+from .shapes import json_response
 
 router = APIRouter(prefix="/reviews", tags=["reviews"])
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ..domain import Durability, MultitaskStrategy
 from ..runs.admission import RunRequest
-from .schemas import Body, CommandBody, Identifier, JsonObject, PlaceBody, Text
+from .schemas import Body, CommandBody, Identifier, PlaceBody, StorableObject, Text
 
 StreamMode = Literal[
     "values",
@@ -40,8 +40,8 @@ class RunConfig(Body):
     tags: list[Text] | None = None
     recursion_limit: int | None = None
     configurable: dict[str, Any] | None = None
-    metadata: JsonObject | None = None
-    budget: JsonObject | None = None
+    metadata: StorableObject | None = None
+    budget: StorableObject | None = None
     """Limits of this run: `steps`, `model_calls`, `tool_calls`, `tokens`, `seconds`."""
 
     def unheeded(self) -> Iterator[str]:
@@ -65,7 +65,7 @@ class RunCreate(Body):
     """What the graph is given. Null continues from the checkpoint."""
     command: CommandBody | None = None
     """`resume`, `update` and `goto` for a thread that waits; wins over `input`."""
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: StorableObject = Field(default_factory=dict)
     """Stored with the run, over that of the assistant and of `config`."""
     config: RunConfig = RunConfig()
     """`tags`, `recursion_limit`, `configurable`, `metadata` and `budget`, over those of the assistant."""

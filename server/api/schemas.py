@@ -110,10 +110,10 @@ Text = Annotated[str, AfterValidator(refuse_unstorable)]
 """Text of a client, in a body as in a parameter: a bare `str` would bear a NUL into a statement."""
 Identifier = Annotated[Text, Field(min_length=1, max_length=255)]
 Name = Annotated[Text, Field(min_length=1, max_length=100_000)]
-JsonObject = Annotated[dict[str, Any], AfterValidator(refuse_unstorable)]
+StorableObject = Annotated[dict[str, Any], AfterValidator(refuse_unstorable)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 Offset = Annotated[int, Field(ge=0, le=2**62)]
-MetadataFilter = JsonObject | None
+MetadataFilter = StorableObject | None
 
 
 def _graphless(value: Any) -> Any:
@@ -123,7 +123,7 @@ def _graphless(value: Any) -> Any:
     return value
 
 
-ThreadMetadata = Annotated[JsonObject, BeforeValidator(_graphless)]
+ThreadMetadata = Annotated[StorableObject, BeforeValidator(_graphless)]
 
 # --- threads -------------------------------------------------------------------------------------
 
@@ -265,7 +265,7 @@ class CheckpointPlace(Body):
     thread_id: Text | None = None
     checkpoint_ns: Text = ""
     checkpoint_id: Text | None = None
-    checkpoint_map: JsonObject | None = None
+    checkpoint_map: StorableObject | None = None
 
     def unheeded(self) -> Iterator[str]:
         """Nothing: clients send a whole `configurable` for a place, with keys of their own in it."""

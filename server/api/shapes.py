@@ -10,8 +10,7 @@ import orjson
 from starlette.responses import Response
 
 from ..domain import Assistant, Cron, Run, Thread
-
-JsonObject = dict[str, Any]
+from ..encoding import JsonObject
 
 
 def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

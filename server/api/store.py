@@ -12,12 +12,13 @@ from starlette.responses import Response
 
 from ...checkpoints.embedding import EmbeddingFailed
 from ...checkpoints.store_search import conditions_of
+from ..encoding import JsonObject
 from ..errors import BadRequest, Invalid, ModelFailed, ServerError
 from ..runs.scope import Answer
 from .bodies import body
 from .callers import Caller, may
 from .schemas import Text
-from .shapes import JsonObject, json_response, nothing
+from .shapes import json_response, nothing
 from .store_schemas import ItemKey, ItemPut, ItemSearch, NamespaceSearch, named_namespace
 
 router = APIRouter(prefix="/store", tags=["store"])

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from ...checkpoints.store import check_address
 from ..errors import BadRequest, Invalid
-from .schemas import Body, JsonObject, Limit, Offset, Text, whole
+from .schemas import Body, Limit, Offset, StorableObject, Text, whole
 
 RESERVED_ROOT = "langgraph"
 """First label that LangGraph keeps for itself."""
@@ -70,7 +70,7 @@ class ItemSearch(Body):
     namespace_prefix: Labels = Field(
         default_factory=list, validation_alias=AliasChoices("namespace_prefix", "namespacePrefix")
     )
-    filter: JsonObject | None = None
+    filter: StorableObject | None = None
     limit: Limit = 10
     offset: Offset = 0
     query: Text | None = None

@@ -8,10 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from ..encoding import JsonObject
 from ..records.deliveries import Delivery
 from ..runs import outbox, reading
 from .callers import Caller, RunId, ThreadId, may
-from .shapes import JsonObject, json_response
+from .shapes import json_response
 
 router = APIRouter(prefix="/threads/{thread_id}/runs/{run_id}/webhook-deliveries", tags=["webhooks"])
 

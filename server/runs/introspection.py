@@ -18,6 +18,7 @@ from pydantic.errors import PydanticUserError
 
 from ...tools.policy.permissions import Principal
 from ..domain import default_assistant_id
+from ..encoding import JsonObject
 from ..errors import Invalid
 from ..records.held import Held
 from . import assistants
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from ..resources import Resources
 
 log = structlog.get_logger(__name__)
-
-JsonObject = dict[str, Any]
 
 SCHEMAS = ("input_schema", "output_schema", "state_schema", "config_schema", "context_schema")
 

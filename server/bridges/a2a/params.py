@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from ...api.schemas import Identifier, JsonObject, Text
+from ...api.schemas import Identifier, StorableObject, Text
 
 _KINDS = {"image", "audio", "video"}
 _EXACT = 2**53
@@ -141,7 +141,7 @@ class SendParams(_Sent):
 
     message: SentMessage
     configuration: SendConfiguration = SendConfiguration()
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: StorableObject = Field(default_factory=dict)
     """Becomes that of the run."""
 
 

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 
 from ...domain import Event
+from ...encoding import JsonObject
 from .. import calls
 from ..calls import Call
 from ..speech import AI, spoken, text_of
-from .shapes import JsonObject, status, text_part
+from .shapes import status, text_part
 from .tasks import Task, told_of
 
 

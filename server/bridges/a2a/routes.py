@@ -20,6 +20,7 @@ from ...api.held import awaited_json, event_stream
 from ...api.schemas import Identifier
 from ...api.shapes import nothing
 from ...domain import Assistant
+from ...encoding import JsonObject
 from ...errors import Invalid, NotFound, ServerError
 from ...runs import cancel
 from ...runs.admission import RunRequest
@@ -33,7 +34,7 @@ from ..waiting import Waiting, thread_of
 from . import cards, tasks
 from .params import SendParams, SentMessage, TaskParams
 from .progress import progress
-from .shapes import JsonObject, Version, message, shown, text_part
+from .shapes import Version, message, shown, text_part
 from .tasks import Task
 
 router = APIRouter(tags=["bridges"])

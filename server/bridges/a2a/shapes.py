@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
-JsonObject = dict[str, Any]
+from ...encoding import JsonObject
 
 
 class Version(StrEnum):

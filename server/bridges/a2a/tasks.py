@@ -10,13 +10,14 @@ from uuid import UUID
 
 from ...api.callers import Caller
 from ...domain import INFLIGHT, Run
+from ...encoding import JsonObject
 from ...records import queue
 from .. import calls
 from ..calls import Call, Outcome
 from ..jsonrpc import Fault
 from ..speech import AI, Turn, last_turn, messages_of, text_of, waits_for
 from ..waiting import actions_of, thread_of
-from .shapes import JsonObject, data_part, message, status, text_part
+from .shapes import data_part, message, status, text_part
 
 TASK_NOT_FOUND = -32001
 _PAGE = 20

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ...api.callers import Caller
 from ...api.problems import first_fault
 from ...domain import Assistant, Thread
+from ...encoding import JsonObject
 from ...errors import Invalid, NoSuchInterrupt
 from ...runs.admission import RunRequest
 from ..offered import MESSAGES, Form
@@ -20,8 +21,6 @@ from ..speech import messages_of
 from ..waiting import Waiting
 from .answers import resume_of
 from .messages import given
-
-JsonObject = dict[str, Any]
 
 OURS = "ag-ui"
 """Key of a state under which graphs written for AG-UI look for what the application offers."""

@@ -24,9 +24,8 @@ from ag_ui.core import (
 )
 from pydantic import TypeAdapter
 
+from ...encoding import JsonObject
 from ..speech import AI, arguments_of, text_of
-
-JsonObject = dict[str, Any]
 
 _PARTS: TypeAdapter[list[ContentPart]] = TypeAdapter(list[ContentPart])
 _SOURCES = {"base64": "data", "url": "url", "file_id": "file"}

@@ -20,10 +20,9 @@ from ag_ui.core import (
     token_usage_from_langchain_metadata,
 )
 
+from ...encoding import JsonObject
 from ..speech import AI, arguments_of, text_of
 from .messages import parts_of
-
-JsonObject = dict[str, Any]
 
 
 class Words:
