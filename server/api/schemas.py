@@ -18,13 +18,26 @@ from ..runs.state import Place, Update
 from ..section import Minutes
 
 
-class Body(BaseModel):
-    """A request body. Fields that it does not know are kept aside, to be reported."""
+class Sent(BaseModel):
+    """An object of a client."""
 
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(use_attribute_docstrings=True, hide_input_in_errors=True)
 
     null_is_absent: ClassVar[bool] = True
     """Whether a field that is null counts as left out: many clients write every field they have."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if cls.null_is_absent and isinstance(given, dict):
+            return {name: value for name, value in given.items() if value is not None}
+        return given
+
+
+class Body(Sent):
+    """A request body. Fields that it does not know are kept aside, to be reported."""
+
+    model_config = ConfigDict(extra="allow")
 
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Fields that are taken but say something only to services that Interlock does not call."""
@@ -41,13 +54,6 @@ class Body(BaseModel):
             for inner in given if isinstance(given, list) else (given,):
                 if isinstance(inner, Body):
                     yield from (f"{name}.{below}" for below in inner.unheeded())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, given: Any) -> Any:
-        if cls.null_is_absent and isinstance(given, dict):
-            return {name: value for name, value in given.items() if value is not None}
-        return given
 
     def given(self) -> dict[str, Any]:
         """The fields that were given."""
@@ -111,6 +117,7 @@ Text = Annotated[str, AfterValidator(refuse_unstorable)]
 Identifier = Annotated[Text, Field(min_length=1, max_length=255)]
 Name = Annotated[Text, Field(min_length=1, max_length=100_000)]
 StorableObject = Annotated[dict[str, Any], AfterValidator(refuse_unstorable)]
+"""An object that a `jsonb` column can hold."""
 Limit = Annotated[int, Field(ge=1, le=1000)]
 Offset = Annotated[int, Field(ge=0, le=2**62)]
 MetadataFilter = StorableObject | None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from ...api.schemas import Identifier, StorableObject, Text
+from ...api.schemas import Identifier, Sent, StorableObject, Text
 
 _KINDS = {"image", "audio", "video"}
 _EXACT = 2**53
@@ -27,22 +27,10 @@ def _with_whole_numbers(value: Any) -> Any:
             return value
 
 
-class _Sent(BaseModel):
-    """Fields that a later version adds have no effect, and null is as good as nothing."""
+class _Sent(Sent):
+    """Fields that a later version adds have no effect."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nothing(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        return {name: value for name, value in given.items() if value is not None}
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
 class SentFile(_Sent):
