@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ CREATE SCHEMA IF NOT EXISTS interlock;
 CREATE TABLE IF NOT EXISTS interlock.migrations (
     version int PRIMARY KEY,
     name text NOT NULL,
+    sha256 text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 """
@@ -41,6 +43,11 @@ class Migration:
         """False for a file that starts with `-- no transaction`: one CONCURRENTLY statement."""
         return not self.statements.startswith(_NO_TRANSACTION)
 
+    @property
+    def sha256(self) -> str:
+        """What tells it from another one of the same number, in hex."""
+        return hashlib.sha256(self.statements.encode()).hexdigest()
+
 
 def available() -> list[Migration]:
     """The migrations of this release, in order."""
@@ -58,7 +65,7 @@ def migrate(url: str) -> list[Migration]:
     do. `url` must be a direct address, since the lock belongs to the session.
 
     Raises:
-        SchemaMismatch: the database is newer than this release.
+        SchemaMismatch: the database is newer than this release, or was made by an unfinished version of it.
         DatabaseUnavailable: no connection.
     """
     known = available()
@@ -66,8 +73,8 @@ def migrate(url: str) -> list[Migration]:
     with translated(), connected(url, "interlock-migrate") as connection:
         hold_lock(connection)
         connection.execute(_BOOKKEEPING)
-        done = _versions(connection)
-        _refuse_newer(done, known)
+        done = _applied(connection)
+        _refuse_other(done, known)
         for migration in known:
             if migration.version in done:
                 continue
@@ -89,8 +96,8 @@ def verify(url: str) -> None:
     known = available()
     with translated(), connected(url, "interlock-verify") as connection:
         row = connection.execute("SELECT to_regclass('interlock.migrations') IS NOT NULL").fetchone()
-        done = _versions(connection) if row and row[0] else set[int]()
-    _refuse_newer(done, known)
+        done = _applied(connection) if row and row[0] else {}
+    _refuse_other(done, known)
     if missing := [m for m in known if m.version not in done]:
         raise SchemaMismatch(
             f"the database is {len(missing)} migration(s) behind this release, the first is "
@@ -131,21 +138,28 @@ def _apply_without_queueing(connection: psycopg.Connection, migration: Migration
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:
     connection.execute(migration.statements.encode())
     connection.execute(
-        "INSERT INTO interlock.migrations (version, name) VALUES (%s, %s)",
-        (migration.version, migration.name),
+        "INSERT INTO interlock.migrations (version, name, sha256) VALUES (%s, %s, %s)",
+        (migration.version, migration.name, migration.sha256),
     )
 
 
-def _versions(connection: psycopg.Connection) -> set[int]:
-    return {
-        version for (version,) in connection.execute("SELECT version FROM interlock.migrations").fetchall()
-    }
+def _applied(connection: psycopg.Connection) -> dict[int, str | None]:
+    """What was applied: by number, the hash; None where the database is older than the hashes."""
+    rows = connection.execute("SELECT version, to_jsonb(m) ->> 'sha256' FROM interlock.migrations m")
+    return dict(rows.fetchall())
 
 
-def _refuse_newer(done: set[int], known: Sequence[Migration]) -> None:
+def _refuse_other(done: Mapping[int, str | None], known: Sequence[Migration]) -> None:
     newest = known[-1].version
     if unknown := sorted(v for v in done if v > newest):
         raise SchemaMismatch(
             f"the database has migration {unknown[-1]:04d}, this release knows only up to {newest:04d}; "
             "install the newer release of interlock, or use another database"
         )
+    for migration in known:
+        if done.get(migration.version, migration.sha256) != migration.sha256:
+            raise SchemaMismatch(
+                f"migration {migration.version:04d}_{migration.name} of the database is not the one of this "
+                "release: an unfinished version of interlock made it; use another database, or move the "
+                "embedded one (`.interlock/postgres` of the project) away"
+            )

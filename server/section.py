@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Seconds = Annotated[float, Field(gt=0)]
-Minutes = Annotated[float, Field(gt=0, le=52_560_000)]
-"""At most a hundred years."""
+Minutes = Annotated[float, Field(ge=1e-6, le=52_560_000)]
+"""At least what Postgres tells from nothing, at most a hundred years."""
 
 
 class Section(BaseModel):

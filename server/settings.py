@@ -240,7 +240,7 @@ class ToolSettings(Section):
     unknown: Literal["allow", "review", "refuse"] = "allow"
     """A plain tool whose risk nobody declared: it runs and is recorded, waits for a person, or is refused."""
     four_eyes: bool = False
-    """Whether a call must be decided by somebody else than whom it was made for; needs `auth.api_keys`."""
+    """Whether another one than whom a call was made for decides it; needs `auth.api_keys` or `auth.path`."""
     policies: Path | None = None
     """Folder of Cedar policies, relative to interlock.toml; without it the built-in ones decide."""
     egress_allow: tuple[str, ...] = ()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.applications import Starlette
 
 from .bodies import reader_of
+from .routes import served_routes
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -41,13 +42,6 @@ def describe(
         return app.openapi_schema
 
     app.openapi = openapi
-
-
-def served_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Every route of the API, those of included routers too."""
-    for context in iter_route_contexts(app.routes):
-        if isinstance(context.original_route, APIRoute):
-            yield context.original_route
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

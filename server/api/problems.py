@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import orjson
 import structlog
@@ -11,10 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from ...checkpoints.errors import Conflict, DatabaseUnavailable, FenceLost, SealingFailed
 from ..errors import Conflicting, Invalid, Refused, ServerError, Unavailable
 from ..runs.encryption import EncryptionFailed
+from .routes import served_routes
 
 log = structlog.get_logger(__name__)
 
@@ -82,12 +85,22 @@ def install(app: FastAPI, *, unroutable_by: Callable[[Request], Awaitable[None]]
         except ServerError as refusal:
             return problem(refusal)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        return _render(error.status_code, error.detail, code, error.headers)
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # The framework names those of the first route alone.
+            headers["allow"] = ", ".join(sorted(_methods_of(app, request))) or headers.get("allow", "")
+        return _render(error.status_code, error.detail, code, headers)
 
     app.add_exception_handler(ServerError, refused)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(ValidationError, malformed)
     app.add_exception_handler(HTTPException, unroutable)
+
+
+def _methods_of(app: FastAPI, request: Request) -> set[str]:
+    """Every method that the path of a request is served by."""
+    matching = (route for route in served_routes(app) if route.matches(request.scope)[0] is not Match.NONE)
+    return {method for route in matching for method in route.methods or ()}
 
 
 def _render(status: int, detail: str, code: str, headers: object = None) -> Response:

@@ -77,7 +77,8 @@ async def delete_item(
     """Delete an item; nothing happens when there is none."""
     answer = await caller.ask("store", "delete", namespace=tuple(wanted.namespace), key=wanted.key)
     allowed = ItemKey(namespace=_labels(answer), key=wanted.key)
-    await caller.resources.store(caller.tenant_id).adelete(tuple(allowed.namespace), allowed.key)
+    with _translated():
+        await caller.resources.store(caller.tenant_id).adelete(tuple(allowed.namespace), allowed.key)
     return nothing()
 
 
@@ -128,13 +129,14 @@ async def list_namespaces(
         limit=wanted.limit,
         offset=wanted.offset,
     )
-    found = await caller.resources.store(caller.tenant_id).alist_namespaces(
-        prefix=tuple(_labels(answer)) or None,
-        suffix=answer.value.get("suffix"),
-        max_depth=wanted.max_depth,
-        limit=wanted.limit,
-        offset=wanted.offset,
-    )
+    with _translated():
+        found = await caller.resources.store(caller.tenant_id).alist_namespaces(
+            prefix=tuple(_labels(answer)) or None,
+            suffix=answer.value.get("suffix"),
+            max_depth=wanted.max_depth,
+            limit=wanted.limit,
+            offset=wanted.offset,
+        )
     return json_response({"namespaces": found})
 
 

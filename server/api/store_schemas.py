@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from ...checkpoints.store import check_address
 from ..errors import BadRequest, Invalid
+from ..section import Minutes
 from .schemas import Body, Limit, Offset, StorableObject, Text, whole
 
 RESERVED_ROOT = "langgraph"
@@ -60,7 +61,7 @@ class ItemPut(ItemKey):
         return given
 
     index: Literal[False] | list[Text] | None = None
-    ttl: Annotated[float, Field(gt=0, le=5_256_000)] | None = None
+    ttl: Minutes | None = None
     """Minutes after which it is gone, counted anew from each read; without it `store.ttl` decides."""
 
 

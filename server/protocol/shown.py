@@ -8,18 +8,6 @@ from typing import Any
 
 from ..encoding import encode
 
-METHODS = (
-    "values",
-    "updates",
-    "messages",
-    "tools",
-    "lifecycle",
-    "input.requested",
-    "checkpoints",
-    "tasks",
-    "custom",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Shown:

@@ -64,7 +64,8 @@ class ModelEmbedder:
             loop = self._loop
         calling = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(call), loop))
         try:
-            return await asyncio.wait_for(calling, self._deadline_s)
+            async with asyncio.timeout(self._deadline_s):
+                return await calling
         except TimeoutError as error:
             # The model's own timeout is as much a failure as ours.
             raise EmbeddingFailed(

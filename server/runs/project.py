@@ -72,24 +72,7 @@ _SECTIONS: Mapping[str, frozenset[str]] = {
     "checkpointer.ttl": frozenset({"default_ttl", "strategy", "sweep_interval_minutes", "sweep_limit"}),
 }
 _KEYS = frozenset({"graphs", "dependencies", "env", "ui"} | {name for name in _SECTIONS if "." not in name})
-_OUR_HTTP_KEYS = frozenset(
-    {
-        "configurable_headers",
-        "cors",
-        "disable_a2a",
-        "disable_assistants",
-        "disable_mcp",
-        "disable_meta",
-        "disable_runs",
-        "disable_store",
-        "disable_threads",
-        "disable_webhooks",
-        "enable_custom_route_auth",
-        "logging_headers",
-        "middleware_order",
-        "mount_prefix",
-    }
-)
+_OUR_HTTP_KEYS = _SECTIONS["http"] - {"app", "disable_ui"}
 _HOOKS = ("auth.path", "encryption.path", "http.app", "priority.path")
 """Keys that name an object of the project's code, `./file.py:name`."""
 

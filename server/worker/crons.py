@@ -39,7 +39,6 @@ async def keep_firing(resources: Resources) -> None:
             except DatabaseError as error:
                 log.warning("crons_failed", error=str(error))
                 pause = poll_s
-            # Not `wait_for`: before Python 3.12 it loses a cancel that comes together with what it waits for.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(pause, poll_s)):
                     await woken.wait()

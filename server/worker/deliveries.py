@@ -111,7 +111,8 @@ class Deliverer:
                     self._wake.clear()
                     await self._start_due(group)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), self.resources.settings.worker.poll_s)
+                        async with asyncio.timeout(self.resources.settings.worker.poll_s):
+                            await self._wake.wait()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         free = self._settings.slots - len(self._sending)

@@ -154,7 +154,8 @@ class Worker:
         """Be seen as alive before holding a lease; False when only leases can tell who is alive."""
         self.resources.wakeups.be_present(self.worker_id)
         try:
-            await asyncio.wait_for(self.resources.wakeups.connected.wait(), _PRESENCE_DEADLINE_S)
+            async with asyncio.timeout(_PRESENCE_DEADLINE_S):
+                await self.resources.wakeups.connected.wait()
         except TimeoutError:
             log.warning("worker_not_present", hint="`database.direct_url` must reach Postgres itself")
             return False
@@ -175,7 +176,8 @@ class Worker:
                 # notification tells when there is more.
                 self._more_waiting = len(claimed) == free
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self.settings.poll_s)
+                async with asyncio.timeout(self.settings.poll_s):
+                    await self._wake.wait()
 
     async def _claim(self, slots: int) -> list[Run]:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 
 from interlock.server.api.bodies import reader_of
-from interlock.server.api.openapi import served_routes
+from interlock.server.api.routes import served_routes
 
 from .reference import REFERENCE, check_section, table
 from .test_http_reference import app

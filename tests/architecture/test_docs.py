@@ -26,7 +26,7 @@ COMMANDS = REFERENCE / "commands.md"
 def settings_table() -> str:
     rows: list[tuple[str, ...]] = []
     for name in setting_names():
-        default, meaning = value(name.default), name.description.replace("\n", " ")
+        default, meaning = value(name.default), name.description
         rows.append((f"`{name.path}`", default, f"`{name.variable}`", meaning))
     return table(("Setting", "Default", "Variable", "Meaning"), rows)
 
@@ -58,7 +58,7 @@ def commands_table() -> str:
                 p for p in one.params if p.param_type_name == "option" and not p.hidden and p.name != "help"
             ]
             flags = " ".join(f"`{option.opts[0]}`" for option in options)
-            rows.append((f"`interlock {path}`", (one.help or "").replace("\n", " "), flags))
+            rows.append((f"`interlock {path}`", one.help or "", flags))
     return table(("Command", "What it does", "Options"), rows)
 
 

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from interlock.server import errors
 from interlock.server.api.callers import Guard
-from interlock.server.api.openapi import served_routes
+from interlock.server.api.routes import served_routes
 from interlock.server.api.run_schemas import RunCreate
 from interlock.server.app import create_app
 from interlock.server.errors import ServerError
@@ -58,7 +58,7 @@ def run_fields() -> str:
     return table(
         ("Field", "Default", "Meaning"),
         (
-            (f"`{name}`", shown(name), (field.description or "").replace("\n", " "))
+            (f"`{name}`", shown(name), field.description or "")
             for name, field in RunCreate.model_fields.items()
         ),
     )

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from interlock.checkpoints.database import Database
 from interlock.server.api.callers import Guard
-from interlock.server.api.openapi import served_routes
+from interlock.server.api.routes import served_routes
 from interlock.server.records import reviews
 from interlock.tools.policy.review import ReviewRequest
 
@@ -214,7 +214,9 @@ async def test_unknown_paths_and_methods_are_told_apart(http: httpx.AsyncClient)
     wrong = await http.put("/threads", json={})
     assert wrong.status_code == 405
     assert wrong.json()["detail"] == "Method Not Allowed"
-    assert "POST" in wrong.headers["allow"]
+    assert wrong.headers["allow"] == "POST"
+    several = await http.put(f"/threads/{uuid4()}")
+    assert several.headers["allow"] == "DELETE, GET, PATCH"
 
 
 async def test_a_trailing_slash_is_served_and_not_redirected(http: httpx.AsyncClient) -> None:

@@ -129,7 +129,9 @@ def test_migrate_makes_a_database_that_serve_accepts(
 
 def test_a_newer_schema_is_refused(project: Path, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("INSERT INTO interlock.migrations (version, name) VALUES (9999, 'future')")
+        connection.execute(
+            "INSERT INTO interlock.migrations (version, name, sha256) VALUES (9999, 'future', '')"
+        )
     for words in (["work"], ["migrate"]):
         done = interlock(*words, project=project, env={"DATABASE_URL": database_url}, succeeds=False)
         assert "9999" in done.stderr

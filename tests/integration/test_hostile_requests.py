@@ -12,7 +12,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from interlock.server.api.openapi import PROBLEM, served_routes
+from interlock.server.api.openapi import PROBLEM
+from interlock.server.api.routes import served_routes
 
 from .conftest import ServeApi
 

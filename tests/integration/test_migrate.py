@@ -45,10 +45,24 @@ def test_a_half_migrated_database_is_refused_until_the_rest_is_applied(database_
 
 def test_a_newer_database_is_refused_and_left_alone(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("INSERT INTO interlock.migrations (version, name) VALUES (9999, 'future')")
+        connection.execute(
+            "INSERT INTO interlock.migrations (version, name, sha256) VALUES (9999, 'future', '')"
+        )
     for start in (migrate.verify, migrate.migrate):
         with pytest.raises(SchemaMismatch, match="newer release"):
             start(database_url)
+
+
+def test_a_database_of_an_unfinished_version_is_refused_and_left_alone(database_url: str) -> None:
+    for change in (
+        "UPDATE interlock.migrations SET sha256 = 'x' WHERE version = 2",
+        "ALTER TABLE interlock.migrations DROP COLUMN sha256",
+    ):
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(change)  # type: ignore[arg-type]
+        for check in (migrate.verify, migrate.migrate):
+            with pytest.raises(SchemaMismatch, match=r"unfinished version .*; use another database"):
+                check(database_url)
 
 
 def test_a_failing_migration_leaves_nothing_of_itself(

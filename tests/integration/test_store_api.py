@@ -159,3 +159,17 @@ async def test_names_in_camel_case_mean_the_same(http: httpx.AsyncClient) -> Non
     assert "x-interlock-warning" not in found.headers
     listed = await http.post("/store/namespaces", json={"maxDepth": 1})
     assert listed.json() == {"namespaces": [["a"], ["c"]]}
+
+
+@pytest.mark.parametrize("namespace", [[""], ["a", "", "b"]])
+async def test_an_empty_label_is_refused_wherever_it_stands(
+    http: httpx.AsyncClient, namespace: list[str]
+) -> None:
+    item = {"namespace": namespace, "key": "k"}
+    answers = [
+        await http.put("/store/items", json=item | {"value": {}}),
+        await http.request("DELETE", "/store/items", json=item),
+        await http.get("/store/items", params={"namespace": ".".join(namespace), "key": "k"}),
+        *[await http.post("/store/namespaces", json={end: namespace}) for end in ("prefix", "suffix")],
+    ]
+    assert [(answer.status_code, "empty" in answer.text) for answer in answers] == [(422, True)] * 5

@@ -90,7 +90,7 @@ async def test_a_thread_is_kept_for_ever_unless_somebody_says_otherwise(http: ht
     assert "colour" in refused.json()["detail"]
 
 
-@pytest.mark.parametrize("ttl", [0, -1, "soon", True, 1e12, {"ttl": 5, "strategy": "burn"}, {}])
+@pytest.mark.parametrize("ttl", [0, -1, 5e-324, "soon", True, 1e12, {"ttl": 5, "strategy": "burn"}, {}])
 async def test_a_time_that_makes_no_sense_is_refused(http: httpx.AsyncClient, ttl: Any) -> None:
     response = await http.post("/threads", json={"ttl": ttl})
     assert response.status_code == 422
