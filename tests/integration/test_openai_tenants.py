@@ -1,11 +1,17 @@
-"""Whose assistants and threads are models and conversations of OpenAI, and what hostile bodies get."""
+"""Whose assistants and threads are models and conversations of OpenAI, and what odd graphs and bodies get."""
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
+
+from interlock.server.runs.catalog import load_catalog
+from interlock.server.runs.project import load_project
 
 from .conftest import ServeApi, api_key
 from .test_hostile_requests import BODIES
@@ -13,6 +19,19 @@ from .test_hostile_requests import BODIES
 KEYS = [api_key("one", "acme"), api_key("two", "globex"), api_key("look", "acme", "viewer")]
 ASK = [{"role": "user", "content": "hello"}]
 PATH = "/v1/chat/completions"
+LEAVES_A_CALL = """
+from typing import Any, TypedDict
+from langgraph.graph import END, START, StateGraph
+
+class State(TypedDict):
+    messages: list[Any]
+
+async def leave(state):
+    call = {"id": "c1", "name": "look", "args": None}
+    return {"messages": [*state["messages"], {"type": "ai", "content": "", "tool_calls": [call]}]}
+
+graph = StateGraph(State).add_node(leave).add_edge(START, "leave").add_edge("leave", END).compile()
+"""
 
 
 async def complete(http: httpx.AsyncClient, key: str, thread: str | None = None, **more: Any) -> Any:
@@ -85,3 +104,17 @@ async def test_it_can_be_turned_off(serve_api: ServeApi) -> None:
     async with serve_api(http={"disable_openai": True}) as http:
         assert (await complete(http, "any")).status_code == 404
         assert (await http.get("/v1/models")).status_code == 404
+
+
+async def test_a_call_without_arguments_that_is_left_to_the_client_has_an_empty_object(
+    serve_api: ServeApi, tmp_path: Path
+) -> None:
+    (tmp_path / "leaving.py").write_text(LEAVES_A_CALL)
+    config = tmp_path / "langgraph.json"
+    config.write_text(json.dumps({"dependencies": ["."], "graphs": {"leaving": "./leaving.py:graph"}}))
+    loaded = load_catalog(load_project(config, os.environ))
+    async with serve_api(worker=True, loaded=loaded) as http:
+        answer = await http.post(PATH, json={"model": "leaving", "messages": ASK})
+    [choice] = answer.json()["choices"]
+    [call] = choice["message"]["tool_calls"]
+    assert call["function"] == {"name": "look", "arguments": "{}"}
