@@ -220,7 +220,7 @@ async def test_approving_continues_with_the_grant_and_what_was_left(database: Da
 
 async def test_an_edit_grants_another_amount(database: Database) -> None:
     thread, _ = await paused_run(database, BUDGET, REACHED, SPENT)
-    for steps in (0, -1, 2.5, "3"):
+    for steps in (0, -1, 2.5, "0", "three"):
         with pytest.raises(Invalid):
             await answer(
                 database,
