@@ -184,9 +184,16 @@ class Database:
             DatabaseUnavailable: the connection broke, or the deadline passed.
         """
         deadline = asyncio.timeout(self._deadline_s)
+        task = asyncio.current_task()
+        assert task is not None
+        cancels = task.cancelling()
         try:
             with translated():
                 async with deadline, self.pool.connection() as connection:
+                    if task.cancelling() > cancels:
+                        # Before Python 3.12 `asyncio.wait_for`, with which the pool waits, loses a cancel
+                        # that comes together with the connection.
+                        raise asyncio.CancelledError
                     try:
                         yield connection
                     except ReadOnlySqlTransaction:

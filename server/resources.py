@@ -14,6 +14,7 @@ from ..checkpoints.sealer import Sealer
 from ..checkpoints.store import PostgresStore
 from ..tools.gateway import Gateway
 from ..tools.toolbox import Toolbox
+from .endings import end_all
 from .records import reviews, sealing
 from .records.event_log import EventLog, Hub
 
@@ -86,7 +87,6 @@ async def open_resources(
                 yield Resources(settings, database, wakeups, event_log, hub, catalog, toolbox, gateway)
             except BaseException as error:  # noqa: BLE001 - raised again below, not wrapped by the group
                 failure = error
-            for task in housekeeping:
-                task.cancel()
+            await end_all(housekeeping)
         if failure is not None:
             raise failure

@@ -21,6 +21,7 @@ import structlog
 from ...checkpoints.database import Database
 from ...checkpoints.errors import Conflict, DatabaseError, DatabaseUnavailable, FenceLost
 from ..domain import Run
+from ..endings import end_all
 from ..records import queue
 from ..runs import lifecycle, threads
 from ..runs.lifecycle import Crashed, Drained, Outcome
@@ -146,8 +147,7 @@ class Worker:
                 )
                 await self._claim_until_drained(group)
                 await self._drain()
-                for task in background:
-                    task.cancel()
+                await end_all(background)
         log.info("worker_drained", worker=self.worker_id)
 
     async def _announce_presence(self) -> bool:
@@ -175,6 +175,7 @@ class Worker:
                 # A free slot is worth a look only if the queue gave all we asked for; else a
                 # notification tells when there is more.
                 self._more_waiting = len(claimed) == free
+            # Not `wait_for`: before Python 3.12 it loses a cancel that comes together with what it waits for.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.poll_s):
                     await self._wake.wait()

@@ -70,6 +70,28 @@ async def test_a_full_pool_is_reported_as_unavailable(database_url: str) -> None
             await database.fetch_one(b"SELECT 1")
 
 
+async def test_a_cancel_that_comes_together_with_a_free_connection_is_not_lost(
+    database_url: str, until: Until
+) -> None:
+    async with Database(database_url, max_size=1) as database:
+
+        async def works_for_ever() -> None:
+            async with database.connection():
+                pass
+            await asyncio.Event().wait()
+
+        for turns in range(12):
+            async with database.connection():
+                waiting = asyncio.create_task(works_for_ever())
+                await until(lambda: database.pool.get_stats().get("requests_waiting"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait({waiting}, timeout=10)
+            assert waiting.cancelled(), turns
+            assert await database.fetch_one(b"SELECT 1 AS one") == {"one": 1}
+
+
 async def test_driver_errors_leave_as_ours(database: Database) -> None:
     async with database.connection() as connection:
         thread_id = await make_thread(connection)
