@@ -6,7 +6,6 @@ A notification only wakes: the table is the truth, and whoever listens also poll
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 import psycopg
@@ -118,14 +117,14 @@ class Wakeups:
         changed = asyncio.ensure_future(self._changed.wait())
         try:
             await asyncio.wait({receive, changed}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-            if receive.done():
-                receive.result()
-                raise psycopg.OperationalError("the notification stream ended")
         finally:
-            for waiting in (receive, changed):
-                waiting.cancel()
-                with contextlib.suppress(asyncio.CancelledError, psycopg.Error):
-                    await waiting
+            receive.cancel()
+            changed.cancel()
+            # Not by awaiting each: its cancel could not be told from one that is meant for us.
+            await asyncio.wait({receive, changed})
+        if not receive.cancelled():
+            receive.result()
+            raise psycopg.OperationalError("the notification stream ended")
 
     async def _receive(self, connection: psycopg.AsyncConnection) -> None:
         async for notification in connection.notifies():

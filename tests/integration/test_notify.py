@@ -157,6 +157,20 @@ async def test_whoever_becomes_present_while_connected_can_wait_until_others_see
         assert await database.fetch_all(_PRESENCES)
 
 
+async def test_a_cancel_that_comes_while_a_channel_is_added_is_not_lost(database_url: str) -> None:
+    for turns in range(16):
+        wakeups = Wakeups(database_url)
+        wakeups.listen("interlock_runs", lambda _: None)
+        task = asyncio.create_task(wakeups.run())
+        await asyncio.wait_for(wakeups.connected.wait(), 10)
+        wakeups.listen("interlock_cancel", lambda _: None)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=10)
+        assert task.cancelled(), turns
+
+
 async def test_a_listener_that_raises_is_reported_and_the_others_go_on_hearing(
     database: Database, database_url: str, until: Until
 ) -> None:
