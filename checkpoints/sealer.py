@@ -1,20 +1,13 @@
 """The one place where values are encrypted on their way into the database and decrypted on their way out.
 
 A statement does not know of it: its parameters say what they hold (`sealed`), and whatever comes back tells
-by itself that it is sealed and with which context.
-
-| column | sealed |
-|---|---|
-| `jsonb` | the same keys; `MARK` beside them holds the context |
-| `bytea` | `_MAGIC`, the context, then what the handler returned, or the JSON text of such an object |
-| `text` | `_PREFIX` and the base64 of such bytes |
+by itself that it is sealed and with which context (`marks`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +18,7 @@ from langgraph_sdk.encryption.types import DecryptResult, EncryptionContext
 from psycopg.types.json import Jsonb
 
 from .errors import SealingFailed
+from .marks import BARE, MAGIC, MARK, PREFIX, Opening, bytes_of, parts_of
 from .sealed import (
     UNREADABLE,
     About,
@@ -43,12 +37,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MARK = "__sealed__"
-"""Key beside the sealed values of an object: `context`, `model`, `field`, and `bare` if it was no object."""
-
-_MAGIC = b"\x00\x01ISEAL1"
-_PREFIX = "interlock-sealed:"
-_BARE = "value"
 _DEADLINE_S = 10.0
 _AT_ONCE = 16
 """Handlers that work at the same time for one result: each may ask a service for a key."""
@@ -130,9 +118,11 @@ class Sealer:
                 return await self._sealed_blob(value, value.about, fallback)
             case SealedText():
                 if self._encrypt_blob is None or not value.about.seals:
+                    if value.startswith(PREFIX):
+                        raise _reserved(value.about, f"begins with {PREFIX!r}")
                     return str(value)
                 sealed = await self._sealed_blob(value.encode(), value.about, fallback)
-                return _PREFIX + base64.b64encode(sealed).decode()
+                return PREFIX + base64.b64encode(sealed).decode()
             case list():
                 items = cast("list[Any]", value)
                 return [await self.sealed(item, fallback) for item in items]
@@ -144,21 +134,19 @@ class Sealer:
             return bytes(value)
         found = await self._sealed_json(orjson.loads(bytes(value)), value.about, fallback)
         text = orjson.dumps(found)
-        return _MAGIC + b"J" + text if isinstance(found, dict) and MARK in found else bytes(value)
+        return MAGIC + b"J" + text if isinstance(found, dict) and MARK in found else bytes(value)
 
     async def _sealed_json(self, value: Any, about: About, fallback: Context | None) -> Any:
         if self._encrypt_json is None or value is None or not about.seals:
+            if isinstance(value, Mapping) and MARK in value:
+                raise _reserved(about, f"has the key {MARK!r}")
             return value
         # A copy, which a handler may change.
         given: Any = orjson.loads(orjson.dumps(value))
         bare = not isinstance(given, dict)
-        fields: dict[str, Any] = {_BARE: given} if bare else given
+        fields: dict[str, Any] = {BARE: given} if bare else given
         if reserved := sorted({MARK, UNREADABLE} & fields.keys()):
-            raise SealingFailed(
-                f"{about} has the key {reserved[0]!r}, which marks what could not be decrypted; "
-                "nothing was changed",
-                status=422,
-            )
+            raise _reserved(about, f"has the key {reserved[0]!r}")
         plain = {k: v for k, v in fields.items() if stays_plain(about.model, about.field, k)}
         rest = {k: v for k, v in fields.items() if k not in plain}
         if not rest:
@@ -185,7 +173,7 @@ class Sealer:
                 f"encrypting {about}: the handler returned a {type(found).__name__}, not bytes"
             )
         head = orjson.dumps({"context": context, "model": about.model, "field": about.field})
-        return _MAGIC + b"B" + len(head).to_bytes(4) + head + found
+        return MAGIC + b"B" + len(head).to_bytes(4) + head + found
 
     # --- opening -------------------------------------------------------------------------------
 
@@ -194,10 +182,10 @@ class Sealer:
 
         What cannot be decrypted is `Unreadable`: one row whose key is gone must not hide the others.
         """
-        opening = _Opening()
+        opening = Opening()
         for row in rows:
             opening.look(row)
-        if not opening.places:
+        if not opening.stored:
             return list(rows), None
         turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -215,22 +203,31 @@ class Sealer:
             case dict():
                 return await self._opened_json(cast("dict[str, Any]", stored))
             case str():
-                body = await self._open(_bytes_of(stored))
-                return f"[{body.reason}]" if isinstance(body, UnreadableBytes) else body.decode()
+                return await self._opened_text(stored)
             case _:
                 return await self._opened_bytes(stored)
 
+    async def _opened_text(self, stored: str) -> str:
+        body = await self._opened_bytes(bytes_of(stored))
+        if isinstance(body, UnreadableBytes):
+            return f"[{body.reason}]"
+        try:
+            return body.decode()
+        except UnicodeDecodeError as error:
+            return f"[what was decrypted is not text: {error}]"
+
     async def _opened_bytes(self, stored: bytes) -> bytes:
-        kind, rest = stored[len(_MAGIC) : len(_MAGIC) + 1], stored[len(_MAGIC) + 1 :]
-        if kind == b"J":
-            return orjson.dumps(await self._opened_json(orjson.loads(rest)))
-        size = int.from_bytes(rest[:4])
-        head, body = orjson.loads(rest[4 : 4 + size]), rest[4 + size :]
-        about = f"{head['model']}.{head['field']}"
+        try:
+            mark, body = parts_of(stored)
+        except ValueError as error:
+            return UnreadableBytes.of(stored, f"what is stored cannot be decrypted: {error}")
+        if isinstance(body, dict):
+            return orjson.dumps(await self._opened_json(cast("dict[str, Any]", body)))
+        about = f"{mark['model']}.{mark['field']}"
         try:
             if self._decrypt_blob is None:
                 raise SealingFailed("there is no handler for `decrypt.blob`")
-            told = EncryptionContext(head["model"], head["context"], head["field"])
+            told = EncryptionContext(mark["model"], mark["context"], mark["field"])
             found = await self._call(self._decrypt_blob, told, body, f"decrypting {about}")
             if not isinstance(found, bytes):
                 raise SealingFailed(f"the handler returned a {type(found).__name__}, not bytes")
@@ -253,11 +250,13 @@ class Sealer:
             if self._decrypt_json is None:
                 raise SealingFailed("there is no handler for `decrypt.json`")
             told = EncryptionContext(model, mark["context"], field)
+            if mark.get("bare") and BARE not in rest:
+                raise SealingFailed("it has lost its value")
             found = await self._call(self._decrypt_json, told, dict(rest), f"decrypting {about}")
             found = _checked(found, rest, about)
         except SealingFailed as error:
             return Unreadable(plain, _reason(str(about), error), stored)
-        return found[_BARE] if mark.get("bare") else {**plain, **found}
+        return found[BARE] if mark.get("bare") else {**plain, **found}
 
     async def _call(
         self, handler: Callable[..., Awaitable[Any]], told: EncryptionContext, given: Any, doing: str
@@ -299,77 +298,15 @@ class Sealer:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._home))
 
 
-class _Opening:
-    """Finds what is sealed in rows; the same bytes are opened once, however often they come."""
-
-    def __init__(self) -> None:
-        self.stored: dict[Any, Any] = {}
-        self.places: set[int] = set()
-        self.context: Context | None = None
-
-    def look(self, value: Any) -> None:
-        """Note what is sealed in a row, a list of it, or a column."""
-        if isinstance(value, Mapping) and MARK not in value:
-            row = cast("Mapping[str, Any]", value)
-            for column in row.values():
-                self._look_at(column)
-        else:
-            self._look_at(value)
-
-    def _look_at(self, value: Any) -> None:
-        if isinstance(value, list):
-            for item in cast("list[Any]", value):
-                self._look_at(item)
-        elif (key := _key(value)) is not None:
-            self.places.add(id(value))
-            self.stored[key] = value
-            self.context = _context_of(value) or self.context
-
-    def replaced(self, value: Any, results: Mapping[Any, Any]) -> Any:
-        """The same row with what was found."""
-        if isinstance(value, dict) and MARK not in value:
-            row = cast("dict[str, Any]", value)
-            return {name: self._replaced(column, results) for name, column in row.items()}
-        return self._replaced(value, results)
-
-    def _replaced(self, value: Any, results: Mapping[Any, Any]) -> Any:
-        if isinstance(value, list):
-            return [self._replaced(item, results) for item in cast("list[Any]", value)]
-        return value if (key := _key(value)) is None else results[key]
-
-
-def _key(value: Any) -> Any:
-    """By what a sealed value is known; None for any other."""
-    if isinstance(value, bytes):
-        return value if value.startswith(_MAGIC) else None
-    if isinstance(value, str):
-        return value if value.startswith(_PREFIX) and _bytes_of(value).startswith(_MAGIC) else None
-    return id(value) if isinstance(value, dict) and _is_mark(cast("Any", value).get(MARK)) else None
-
-
-def _is_mark(mark: Any) -> bool:
-    return isinstance(mark, dict) and {"context", "model", "field"} <= mark.keys()
-
-
-def _bytes_of(text: str) -> bytes:
-    try:
-        return base64.b64decode(text.removeprefix(_PREFIX), validate=True)
-    except binascii.Error:
-        return b""
-
-
 def _context_for(about: About, fallback: Context | None) -> dict[str, Any]:
     return dict(about.context or (fallback if about.follows else None) or {})
 
 
-def _context_of(value: Any) -> Context | None:
-    if isinstance(value, dict):
-        return cast("Any", value)[MARK]["context"]
-    body = _bytes_of(value) if isinstance(value, str) else value
-    rest = body[len(_MAGIC) + 1 :]
-    if body[len(_MAGIC) : len(_MAGIC) + 1] == b"J":
-        return orjson.loads(rest)[MARK]["context"]
-    return orjson.loads(rest[4 : 4 + int.from_bytes(rest[:4])])["context"]
+def _reserved(about: About, holds: str) -> SealingFailed:
+    return SealingFailed(
+        f"{about} {holds}, which marks what is encrypted or could not be decrypted; nothing was changed",
+        status=422,
+    )
 
 
 def _checked(found: Any, given: Mapping[str, Any], about: About) -> dict[str, Any]:

@@ -39,6 +39,10 @@ async def keep_firing(resources: Resources) -> None:
             except DatabaseError as error:
                 log.warning("crons_failed", error=str(error))
                 pause = poll_s
+            except Exception:
+                # One row that cannot be read must not end the worker.
+                log.exception("crons_defect")
+                pause = poll_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(pause, poll_s)):
                     await woken.wait()

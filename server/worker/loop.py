@@ -390,4 +390,7 @@ class Worker:
                 await step(self.resources)
             except DatabaseError as error:
                 log.warning("sweep_failed", step=step.__name__, error=str(error))
+            except Exception:
+                # One row that cannot be read must not end the worker.
+                log.exception("sweep_defect", step=step.__name__)
             await asyncio.sleep(seconds)

@@ -308,6 +308,68 @@ async def test_a_lost_key_hides_its_own_rows_and_stops_neither_lists_nor_workers
         assert metadata["x"] == 1
 
 
+async def test_what_a_client_writes_is_never_taken_for_what_is_encrypted(vault: httpx.AsyncClient) -> None:
+    head = json.dumps({"context": {"owner": "bob"}, "model": "store", "field": "value"}).encode()
+    forged = b"\x00\x01ISEAL1B" + len(head).to_bytes(4) + head + b"0" * 40
+    for body in (b"\x00\x01ISEAL1B\0\0\0\2{}", b"\x00\x01ISEAL1J{}", b"\x00\x01ISEAL1B", forged):
+        text = f"interlock-sealed:{base64.b64encode(body).decode()}"
+        item = {"namespace": ["forged", text], "key": text, "value": {"text": text}}
+        await done(vault.put("/store/items", json=item))
+        found = await done(vault.post("/store/items/search", json={"namespace_prefix": item["namespace"]}))
+        assert [{name: one[name] for name in item} for one in found["items"]] == [item]
+        named = await done(vault.post("/store/namespaces", json={"prefix": ["forged"]}))
+        assert item["namespace"] in named["namespaces"]
+        made = {"graph_id": "vault", "name": text, "description": text}
+        assistant = await done(vault.post("/assistants", json=made))
+        shown = await done(vault.get(f"/assistants/{assistant['assistant_id']}"))
+        assert {name: shown[name] for name in made} == made
+
+
+MARKS: list[Any] = [
+    {},
+    {"context": 1, "model": "thread", "field": "metadata"},
+    {"context": {}, "model": ["thread"], "field": {}},
+    {"context": {}, "model": "thread", "field": "metadata", "bare": True},
+]
+
+
+async def test_a_key_that_looks_like_a_mark_from_before_hides_no_list(
+    serve_api: ServeApi, plain: Catalog, sealed: Catalog
+) -> None:
+    async with serve_api(loaded=plain) as http:
+        http.headers.update(ANN)
+        made = [await new_thread(http, kind="old", __sealed__=mark) for mark in MARKS]
+    async with serve_api(loaded=sealed) as http:
+        http.headers.update(ANN)
+        listed = {one["thread_id"]: one for one in await done(http.post("/threads/search", json={}))}
+        assert listed.keys() == set(made)
+        assert [listed[thread]["metadata"].get("__sealed__") for thread in made[:3]] == MARKS[:3]
+        assert "lost its value" in listed[made[3]]["metadata"]["__unreadable__"]
+
+
+async def test_where_only_bytes_are_encrypted_a_mark_is_refused_too(
+    serve_api: ServeApi, project: Project, tmp_path: Any
+) -> None:
+    file = tmp_path / "blobs.py"
+    file.write_text(
+        "from langgraph_sdk import Encryption\nencryption = Encryption()\n"
+        "@encryption.encrypt.blob\nasync def seal(ctx, blob):\n    return blob[::-1]\n"
+        "@encryption.decrypt.blob\nasync def unseal(ctx, blob):\n    return blob[::-1]\n"
+    )
+    blobs = replace(project, hooks={**project.hooks, "encryption.path": f"{file}:encryption"})
+    async with serve_api(loaded=load_catalog(blobs)) as http:
+        http.headers.update(ANN)
+        mark = {"__sealed__": {"context": {}, "model": "store", "field": "value"}}
+        refused = await http.post("/threads", json={"metadata": mark})
+        assert (refused.status_code, refused.json()["code"]) == (422, "encryption_failed")
+        item = {"namespace": ["marks"], "key": "one"}
+        refused = await http.put("/store/items", json=item | {"value": mark})
+        assert (refused.status_code, "'__sealed__'" in refused.json()["detail"]) == (422, True)
+        inside = {"list": [mark], "deep": mark}
+        await done(http.put("/store/items", json=item | {"value": inside}))
+        assert (await done(http.get("/store/items?namespace=marks&key=one")))["value"] == inside
+
+
 async def test_what_was_stored_before_is_read_and_encrypted_from_then_on(
     serve_api: ServeApi, plain: Catalog, sealed: Catalog, database_url: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 from langgraph.store.base.embed import EmbeddingsLambda
 from langgraph.store.memory import InMemoryStore
+from structlog.testing import capture_logs
 
 from interlock.checkpoints import vector_index
 from interlock.checkpoints.database import Database
@@ -301,3 +303,25 @@ async def test_a_model_that_fails_is_a_502_and_nothing_is_stored(
         index.embedder.fails = False  # type: ignore[attr-defined]
         refused: httpx.Response = await http.put("/store/items", json=item | too_many)
         assert (refused.status_code, "1001 texts" in refused.json()["detail"]) == (422, True)
+
+
+class Breaks(Topics):
+    """An embedder with a defect."""
+
+    async def documents(self, texts: Sequence[str]) -> list[list[float]]:
+        raise RuntimeError("a defect")
+
+
+async def test_a_defect_in_what_the_worker_does_beside_ends_neither_it_nor_its_runs(
+    database_url: str, serve_api: ServeApi, until: Callable[..., Awaitable[Any]]
+) -> None:
+    index = topics_index(Breaks(), fields=("title",))
+    vector_index.prepare(database_url, index.spec)
+    async with serve_api() as http:
+        item = {"namespace": ["a"], "key": "k", "value": {"title": "dog"}}
+        assert (await http.put("/store/items", json=item)).status_code == 204
+    with capture_logs() as logs:
+        async with serve_api(worker=True, index=index) as http:
+            await until(lambda: "sweep_defect" in [entry["event"] for entry in logs])
+            said = await http.post("/runs/wait", json={"assistant_id": "abc", "input": {"trace": []}})
+            assert said.json() == {"trace": ["A", "B", "C"]}
