@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jsonschema_rs
@@ -15,6 +15,10 @@ _NAMES_OF_SCHEMAS = ("properties", "$defs", "definitions", "patternProperties", 
 _LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _SCHEMAS = ("items", "not", "if", "then", "else", "contains", "additionalProperties")
 _HIDDEN = "the value"
+MOST_VALUES = 100_000
+"""A value of more parts is refused unread: checking it would hold up everything else on the loop."""
+_MANY_VALUES = 1000
+"""Of a value with more parts only the first problem is told: each costs as much as the whole check."""
 
 
 class Schema:
@@ -39,13 +43,29 @@ class Schema:
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with the value, without repeating the value itself; None when it fits."""
-        if not _finite(value):
-            return "a number is not finite"
+        count = 0
+        for part in _parts(value):
+            count += 1
+            if count > MOST_VALUES:
+                return f"it holds more than {MOST_VALUES} values"
+            if isinstance(part, float) and not math.isfinite(part):
+                return "a number is not finite"
+        if self._validator.is_valid(value):
+            return None
         problems = [
             f"`{'.'.join(str(p) for p in error.instance_path) or 'arguments'}`: {error.message}"
-            for error in self._validator.iter_errors(value)
+            for error in self._errors(value, only_first=count > _MANY_VALUES)
         ]
-        return "; ".join(problems[:5]) or None
+        return "; ".join(problems[:5])
+
+    def _errors(self, value: Any, *, only_first: bool) -> list[jsonschema_rs.ValidationError]:
+        if not only_first:
+            return list(self._validator.iter_errors(value))
+        try:
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            return [error]
+        return []
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,11 +97,13 @@ def _closed(schema: Mapping[str, Any], *, inside_all_of: bool) -> dict[str, Any]
     return result
 
 
-def _finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, Mapping):
-        return all(_finite(v) for v in value.values())
-    if isinstance(value, list | tuple):
-        return all(_finite(v) for v in value)
-    return True
+def _parts(value: Any) -> Iterator[Any]:
+    """The value and all that is inside it."""
+    left = [value]
+    while left:
+        part = left.pop()
+        yield part
+        if isinstance(part, dict):
+            left.extend(part.values())
+        elif isinstance(part, list | tuple):
+            left.extend(part)

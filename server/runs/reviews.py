@@ -8,6 +8,7 @@ ours: their answers pass untouched.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -191,7 +192,8 @@ async def _record(connection: Connection, review: Review, given: Decision, princ
         raise Invalid(f"{given.type!r} is not allowed for {review.tool!r}; allowed are {allowed}")
     content: dict[str, Any] | None = None
     if given.type == "edit":
-        content = {"arguments": _checked_edit(review, given)}
+        # Off the loop: whoever edits decides how much there is to check.
+        content = {"arguments": await asyncio.to_thread(_checked_edit, review, given)}
     elif given.message is not None:
         content = {"message": given.message}
     decided = await records.decide(
@@ -208,12 +210,12 @@ def _checked_edit(review: Review, given: Decision) -> dict[str, Any]:
     arguments = given.arguments or {}
     schema = Schema(review.arguments_schema) if review.arguments_schema is not None else None
     try:
-        canonical(arguments)
         problem = schema.problem(arguments) if schema is not None else None
         if problem is not None and schema is not None:
-            canonical(arguments := _without_texts(arguments, asked=review.arguments))
+            arguments = _without_texts(arguments, asked=review.arguments)
             if schema.problem(arguments) is not None:
                 raise Invalid(f"the edited arguments of {review.tool!r} do not fit: {problem}")
+        canonical(arguments)
     except NotJson as error:
         raise Invalid(f"the edited arguments of {review.tool!r} are not JSON: {error}") from error
     return arguments

@@ -133,6 +133,13 @@ async def test_no_hostile_body_or_argument_is_a_fault_of_ours(working_http: http
         assert answer.json().keys() >= {"jsonrpc", "id"}
 
 
+async def test_arguments_that_would_take_long_to_check_are_refused(http: httpx.AsyncClient) -> None:
+    arguments = {"messages": "hi", "more": [0] * 100_000}
+    refused = (await post(http, "tools/call", {"name": "chat", "arguments": arguments})).json()["result"]
+    assert refused["isError"] is True
+    assert "more than 100000 values" in refused["content"][0]["text"]
+
+
 async def test_a_tenant_has_tools_of_its_own_and_those_of_others_do_not_exist(serve_api: ServeApi) -> None:
     async with serve_api(worker=True, auth={"api_keys": KEYS}) as http:
         made = await http.post(

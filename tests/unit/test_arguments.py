@@ -127,6 +127,16 @@ def test_a_problem_names_the_place_and_never_the_value() -> None:
     assert "secret" not in problem
 
 
+def test_of_a_large_value_one_problem_is_told_and_of_a_huge_one_only_that_it_is() -> None:
+    items = {"type": "array", "items": {"type": "object", "required": ["x"]}}
+    schema = Schema({"type": "object", "properties": {"a": items}})
+    few, many, most = (schema.problem({"a": [{}] * count}) for count in (3, 2000, 100_000))
+    assert few == "; ".join(f'`a.{place}`: "x" is a required property' for place in range(3))
+    assert many == '`a.0`: "x" is a required property'
+    assert most == "it holds more than 100000 values"
+    assert schema.problem({"a": [{"x": 1}] * 2000}) is None
+
+
 @pytest.mark.parametrize(
     "schema",
     [
