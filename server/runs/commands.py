@@ -62,7 +62,8 @@ class Commands:
     async def start(self, request: Mapping[str, Any]) -> Result:
         """Queue a run and answer at once; the thread is made if there is none.
 
-        On a thread that waits, what names a field of the graph's input is a new one, and all else an answer.
+        On a thread that waits, answers by interrupt id are answers. So is what names no field of the graph's
+        input, if that declares any; all else is a new input, and `{}` is one too.
         """
         if answers := await self._answers_in(request):
             resumed = {"input": None, "command": {"resume": answers}, "answers": tuple(answers)}
@@ -167,12 +168,15 @@ class Commands:
         """The answers by interrupt id, when an input is one: so `RemoteGraph` sends its resumes."""
         given = request["input"]
         forks = (request["config"].get("configurable") or {}).get("checkpoint_id") is not None
-        thread = None if given is None or forks else await self._thread()
+        thread = None if given is None or given == {} or forks else await self._thread()
         if thread is None or not thread.interrupts:
             return None
-        if await introspection.takes(self._resources, self._principal, request["assistant_id"], given):
-            return None
         waiting = [one["id"] for one in thread.asked]
+        by_id = isinstance(given, dict) and given.keys() <= set(waiting)
+        if not by_id and await introspection.takes(
+            self._resources, self._principal, request["assistant_id"], given
+        ):
+            return None
         if (answers := by_interrupt_id(given, waiting)) is None:
             raise CommandRefused(
                 "invalid_argument", f"{len(waiting)} interrupts wait: send the answers by their ids"

@@ -70,15 +70,17 @@ async def schemas(
 async def takes(resources: Resources, principal: Principal, assistant_or_graph: str, value: Any) -> bool:
     """Whether a value is an input of an assistant's graph: whether it names one of the fields.
 
+    A graph that declares none, such as an entrypoint that is given a text, takes everything.
+
     Raises:
         NotFound: no such assistant.
         Invalid: it is neither a UUID nor a graph.
     """
-    if not isinstance(value, dict):
-        return False
     async with _opened(resources, principal, assistant_or_graph, None) as (graph, _, _):
         fields: JsonObject = (_schemas(graph)["input_schema"] or {}).get("properties", {})
-    return not fields.keys().isdisjoint(cast("JsonObject", value))
+    if not fields:
+        return True
+    return isinstance(value, dict) and not fields.keys().isdisjoint(cast("JsonObject", value))
 
 
 async def subgraphs(
