@@ -15,6 +15,8 @@ from . import admission, introspection, state
 from .admission import RunRequest
 from .agent_tree import tree_of
 from .continuing import by_interrupt_id
+from .naming import assistant_named
+from .permitting import assistant_held
 from .state import Place
 
 if TYPE_CHECKING:
@@ -173,15 +175,20 @@ class Commands:
             return None
         waiting = [one["id"] for one in thread.asked]
         by_id = isinstance(given, dict) and given.keys() <= set(waiting)
-        if not by_id and await introspection.takes(
-            self._resources, self._principal, request["assistant_id"], given
-        ):
+        if not by_id and await self._takes(request["assistant_id"], given):
             return None
         if (answers := by_interrupt_id(given, waiting)) is None:
             raise CommandRefused(
                 "invalid_argument", f"{len(waiting)} interrupts wait: send the answers by their ids"
             )
         return answers
+
+    async def _takes(self, assistant: str, given: Any) -> bool:
+        assistant_id = assistant_named(self._resources.catalog, assistant)
+        held = await assistant_held(self._resources, self._principal, assistant_id)
+        return await introspection.takes(
+            self._resources, self._principal, str(assistant_id), given, held=held
+        )
 
     async def _thread(self) -> Thread | None:
         async with self._resources.database.connection() as connection:

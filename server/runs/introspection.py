@@ -67,7 +67,9 @@ async def schemas(
         return {"graph_id": graph_id, **_schemas(graph)}
 
 
-async def takes(resources: Resources, principal: Principal, assistant_or_graph: str, value: Any) -> bool:
+async def takes(
+    resources: Resources, principal: Principal, assistant_or_graph: str, value: Any, *, held: Held
+) -> bool:
     """Whether a value is an input of an assistant's graph: whether it names one of the fields.
 
     A graph that declares none, such as an entrypoint that is given a text, takes everything.
@@ -76,7 +78,7 @@ async def takes(resources: Resources, principal: Principal, assistant_or_graph: 
         NotFound: no such assistant.
         Invalid: it is neither a UUID nor a graph.
     """
-    async with _opened(resources, principal, assistant_or_graph, None) as (graph, _, _):
+    async with _opened(resources, principal, assistant_or_graph, held) as (graph, _, _):
         fields: JsonObject = (_schemas(graph)["input_schema"] or {}).get("properties", {})
     if not fields:
         return True

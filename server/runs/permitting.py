@@ -56,7 +56,7 @@ async def permit(
     kwargs = answer.value.get("kwargs") or {}
     changed = {name: kwargs[name] for name in _CHANGEABLE if name in kwargs}
     permitted = replace(request, **changed, metadata=answer.metadata)
-    assistant = await _assistant(resources, principal, assistant_id)
+    assistant = await assistant_held(resources, principal, assistant_id)
     return Permit(permitted, assistant_id, both(held, answer.held), answer.held, assistant)
 
 
@@ -90,7 +90,7 @@ def _value(request: RunRequest, assistant_id: UUID) -> dict[str, Any]:
     }
 
 
-async def _assistant(resources: Resources, principal: Principal, assistant_id: UUID) -> Held:
+async def assistant_held(resources: Resources, principal: Principal, assistant_id: UUID) -> Held:
     """What an assistant must hold to be run. The one that each graph has by itself is everybody's."""
     catalog = resources.catalog
     if any(assistant_id == default_assistant_id(name) for name in (*catalog.graph_ids, *catalog.failures)):

@@ -95,3 +95,29 @@ async def test_nothing_at_all_is_no_answer(working_http: httpx.AsyncClient, unti
     for before in (1, 2):
         assert (await started(working_http, thread, "hitl", {}))["type"] == "success"
         await until(lambda before=before: question(before))
+
+
+async def test_an_assistant_of_somebody_else_is_as_missing_as_one_that_never_was(
+    serve_api: ServeApi, guarded_catalog: Catalog, until: Until
+) -> None:
+    alice, bob = ({"authorization": f"Bearer acme:{name}"} for name in ("alice", "bob"))
+    async with serve_api(worker=True, loaded=guarded_catalog, auth={"tenant_key": "org"}) as http:
+        made = await http.post("/assistants", json={"graph_id": "hitl"}, headers=alice)
+        theirs, none = made.json()["assistant_id"], str(uuid4())
+        http.headers.update(bob)
+        thread = str(uuid4())
+        assert (await started(http, thread, "hitl", {}))["type"] == "success"
+        await until(lambda: asked(http, thread))
+        refused = [await started(http, thread, assistant, "an answer") for assistant in (theirs, none)]
+        assert refused[0]["type"] == "error"
+        assert refused[0] == json.loads(json.dumps(refused[1]).replace(none, theirs))
+        http.headers.update(alice)
+        own = str(uuid4())
+        assert (await started(http, own, theirs, {}))["type"] == "success"
+        await until(lambda: asked(http, own))
+        assert (await started(http, own, theirs, "an answer"))["type"] == "success"
+
+        async def done() -> bool:
+            return (await http.get(f"/threads/{own}")).json()["status"] == "idle"
+
+        await until(done)
