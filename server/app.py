@@ -43,6 +43,7 @@ from .auth.project import ProjectAuthenticator
 from .bridges import a2a, ag_ui, mcp, openai
 from .records.event_log import Hub
 from .resources import Resources, open_resources
+from .runs.acting import Actor
 from .runs.assistants import Tenants
 from .runs.catalog import Catalog
 from .settings import HttpSettings, Settings
@@ -83,10 +84,7 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
             app.state.tenants = Tenants(resources.database, catalog)
             for tenant_id in sorted(app.state.authenticator.tenants):
                 await app.state.tenants.welcome(tenant_id)
-            inside = provide().open(
-                app, prefix=http.mount_prefix, default=app.state.authenticator.own_principal
-            )
-            door = await stack.enter_async_context(inside)
+            door = await stack.enter_async_context(provide().open(app, prefix=http.mount_prefix))
             configure_loopback_transports(app)
             if project is not None:
                 await stack.enter_async_context(project.lifespan())
@@ -112,7 +110,8 @@ def create_app(settings: Settings, catalog: Catalog, *, hub: Hub, worker: bool) 
     app.state.metrics = HttpMetrics()
     problems.install(app, unroutable_by=ask_stranger)
     _include_routers(app, settings.http)
-    project = None if catalog.hooks.app is None else ProjectApp(catalog.hooks.app, app, http)
+    own = Actor(app.state.authenticator.own_principal)
+    project = None if catalog.hooks.app is None else ProjectApp(catalog.hooks.app, app, http, own=own)
     describe(app, project=catalog.hooks.app, security=catalog.auth and catalog.auth.config.openapi)
     _wrap(app, project, http)
     return app

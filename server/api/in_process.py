@@ -25,7 +25,6 @@ import httpx
 import structlog
 from starlette.types import ASGIApp, Message, Scope
 
-from ...tools.policy.permissions import Principal
 from ..runs import cache
 from ..runs.acting import Actor, current_actor
 from .callers import ACTOR, IDENTIFIED
@@ -57,9 +56,9 @@ class Inside:
         self._door: _Door | None = None
 
     @asynccontextmanager
-    async def open(self, app: ASGIApp, *, prefix: str, default: Principal) -> AsyncIterator[_Door]:
-        """Take calls for `app`, on this loop; those of code that works for nobody act as `default`."""
-        before, self._door = self._door, _Door(app, prefix, default)
+    async def open(self, app: ASGIApp, *, prefix: str) -> AsyncIterator[_Door]:
+        """Take calls for `app`, on this loop."""
+        before, self._door = self._door, _Door(app, prefix)
         door = self._door
         try:
             yield door
@@ -72,15 +71,22 @@ class Inside:
 
         Raises:
             httpx.ConnectError: no server is up in this process, or it stops.
+            RuntimeError: it cannot be told for whom the call is made.
         """
-        door = self._door
+        door, actor = self._door, current_actor()
         if door is None:
             raise httpx.ConnectError(
                 "no server is up in this process; `get_client()` without a `url` works in graphs and routes "
                 "that `interlock` serves, elsewhere give it a `url`",
                 request=request,
             )
-        exchange = _Exchange(door.loop, Actor(door.default) if (a := current_actor()) is None else a)
+        if actor is None:
+            # Never as the server itself: that would give a graph all rights wherever it starts a thread.
+            raise RuntimeError(
+                "it cannot be told for whom this code calls the server: a thread that a node makes itself "
+                "does not know; use `asyncio.to_thread`, or run it in `contextvars.copy_context()`"
+            )
+        exchange = _Exchange(door.loop, actor)
         try:
             door.loop.call_soon_threadsafe(door.take, exchange, request, body, context=contextvars.Context())
         except RuntimeError as error:
@@ -91,9 +97,8 @@ class Inside:
 class _Door:
     """Where calls come in; everything here happens on the loop of the server."""
 
-    def __init__(self, app: ASGIApp, prefix: str, default: Principal) -> None:
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
         self.loop = asyncio.get_running_loop()
-        self.default = default
         self.lender: Lender | None = None
         """Who lends the slots of waiting runs; None where no runs are executed."""
         self._app = app

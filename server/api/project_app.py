@@ -39,8 +39,10 @@ class ProjectAppFailed(Exception):
 class ProjectApp:
     """The application of a project: its routes, its middleware, its lifespan."""
 
-    def __init__(self, app: Starlette, api: FastAPI, http: HttpSettings) -> None:
+    def __init__(self, app: Starlette, api: FastAPI, http: HttpSettings, *, own: Actor) -> None:
         self.app = app
+        self.own = own
+        """As whom its code calls the server when it works for nobody: at start, and where it asks nobody."""
         self.middleware = list(app.user_middleware)
         """What wraps every request, outermost first."""
         # It wraps our routes too, so it must not wrap the project's a second time.
@@ -66,7 +68,8 @@ class ProjectApp:
         """
         context = self.app.router.lifespan_context(self.app)
         try:
-            self._state = await context.__aenter__() or {}
+            with acting_for(self.own):
+                self._state = await context.__aenter__() or {}
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
             log.critical("project_app_failed", key="http.app", problem=f"its lifespan did not start: {cause}")
@@ -74,10 +77,13 @@ class ProjectApp:
         try:
             yield
         except BaseException as error:
-            if not await context.__aexit__(type(error), error, error.__traceback__):
+            with acting_for(self.own):
+                handled = await context.__aexit__(type(error), error, error.__traceback__)
+            if not handled:
                 raise
         else:
-            await context.__aexit__(None, None, None)
+            with acting_for(self.own):
+                await context.__aexit__(None, None, None)
 
     def enter(self, scope: Scope) -> None:
         """Make a request one to the project's application, as its middleware expects it."""
@@ -142,7 +148,8 @@ class Approach:
             except ServerError as error:
                 await refuse(error, scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+        with acting_for(self._project.own):
+            await self._app(scope, receive, send)
 
     def _asks(self, scope: Scope) -> bool:
         if self._project.takes(scope):
@@ -172,7 +179,8 @@ class Fork:
             return
         scope["app"] = self._api
         scope["path"] = normal_path(scope)
-        await self._app(scope, receive, send)
+        with acting_for(None):
+            await self._app(scope, receive, send)
 
     async def _serve_theirs(self, project: ProjectApp, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._protects_routes:

@@ -20,13 +20,20 @@ from starlette.requests import HTTPConnection
 from ...tools.policy.permissions import Principal
 from ..errors import Forbidden, ServerError, Unauthenticated
 from ..runs.auth_config import AuthCache
-from ..runs.project_auth import SERVER_ROLE, STUDIO_ROLE, ProjectAuth, in_time, refused
+from ..runs.project_auth import (
+    DEFAULT_TENANT,
+    SERVER,
+    SERVER_ROLE,
+    STUDIO_ROLE,
+    ProjectAuth,
+    in_time,
+    refused,
+)
 from ..settings import AuthSettings
 from .told_headers import ToldHeaders
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_TENANT = "default"
 STUDIO = Principal(tenant=DEFAULT_TENANT, subject="langgraph-studio-user", roles=frozenset({STUDIO_ROLE}))
 """The developer at the local Studio, whom no handler authenticates."""
 
@@ -53,7 +60,7 @@ class ProjectAuthenticator:
     @property
     def own_principal(self) -> Principal:
         """As whom code of the project calls this server when it works for nobody, such as at start."""
-        return Principal(tenant=DEFAULT_TENANT, subject="server", roles=frozenset({SERVER_ROLE}))
+        return SERVER
 
     @property
     def reads_body(self) -> bool:

@@ -25,13 +25,13 @@ _current: ContextVar[Actor | None] = ContextVar("interlock_actor", default=None)
 
 
 def current_actor() -> Actor | None:
-    """Whose code is executing here; None where nobody asked for it, such as at start."""
+    """Whose code is executing here; None where it cannot be told, such as in a thread that a node made."""
     return _current.get()
 
 
 @contextmanager
-def acting_for(actor: Actor) -> Iterator[None]:
-    """Let the code inside, and all that it starts, act for somebody."""
+def acting_for(actor: Actor | None) -> Iterator[None]:
+    """Let the code inside, and all that it starts, act for somebody, or for nobody."""
     token = _current.set(actor)
     try:
         yield

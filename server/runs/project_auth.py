@@ -17,6 +17,7 @@ from langgraph_sdk.auth.types import StudioUser
 from ...tools.policy.permissions import Principal
 from ..errors import Forbidden, Refused, ServerError, Unavailable
 from ..records.held import Held
+from .acting import Actor, acting_for
 from .auth_config import AuthConfig
 from .filters import BadFilter, held_by
 from .user import RunUser
@@ -33,6 +34,10 @@ STUDIO_ROLE = "studio"
 
 SERVER_ROLE = "server"
 """Marks the server itself, where code of the project calls it and works for nobody: no handler is asked."""
+
+DEFAULT_TENANT = "default"
+SERVER = Principal(tenant=DEFAULT_TENANT, subject="server", roles=frozenset({SERVER_ROLE}))
+"""As whom handlers call the server they decide for."""
 
 
 class AuthInvalid(Exception):
@@ -118,14 +123,16 @@ def refused(error: Exception, *, handler: str) -> ServerError:
 
 @asynccontextmanager
 async def in_time(timeout_s: float, handler: str) -> AsyncIterator[None]:
-    """Wait for a handler, but not for ever.
+    """Let a handler act for the server, and wait for it, but not for ever.
 
     Raises:
         Unavailable: it did not answer in time.
     """
+    limit = asyncio.timeout(timeout_s)
     try:
-        async with asyncio.timeout(timeout_s) as limit:
-            yield
+        async with limit:
+            with acting_for(Actor(SERVER)):
+                yield
     except TimeoutError as error:
         if not limit.expired():
             raise

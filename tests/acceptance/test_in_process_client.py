@@ -98,6 +98,21 @@ async def test_a_node_acts_for_whom_its_run_does_and_sees_no_other_tenant(serve:
             assert thread not in {found["thread_id"] for found in await other.threads.search(limit=100)}
 
 
+async def test_a_thread_that_a_node_makes_itself_acts_for_nobody_unless_it_is_told(serve: Serve) -> None:
+    served = serve(toml=KEYS)
+    async with get_client(url=served.url, api_key="ann-key") as ann:
+        alone, told = await asked(ann, "loose")
+        assert "for whom" in alone
+        assert (await ann.threads.get(told))["thread_id"] == told
+
+
+async def test_code_of_a_project_that_works_for_nobody_acts_as_the_server(serve: Serve) -> None:
+    served = serve(http={}, toml=KEYS)
+    async with httpx.AsyncClient(base_url=served.url, timeout=60) as web:
+        assert (await web.get("/met-at-start")).json() == ["echo", "gated", "inside"]
+        assert (await web.post("/inside")).json()["status"] == "idle"
+
+
 async def test_a_worker_without_an_api_serves_its_own_nodes(serve: Serve) -> None:
     api = serve("serve")
     worker = serve("work", env={"N_JOBS_PER_WORKER": "1"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextvars
 import threading
 from typing import Any, TypedDict
 
@@ -93,6 +95,26 @@ async def threaded(state: State, config: RunnableConfig) -> Any:
     return await asyncio.to_thread(ask)
 
 
+async def loose(state: State, config: RunnableConfig) -> Any:
+    """In threads of its own: one that does not know for whom it works, and one that is told."""
+
+    def ask() -> str:
+        from langgraph_api.asgi_transport import (  # pyright: ignore[reportMissingImports]
+            ASGITransport,
+        )
+
+        blocking = SyncLangGraphClient(httpx.Client(base_url="http://api", transport=ASGITransport()))
+        try:
+            return blocking.threads.create()["thread_id"]
+        except RuntimeError as error:
+            return str(error)
+
+    context = contextvars.copy_context()
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        alone, told = threads.submit(ask), threads.submit(context.run, ask)
+        return await asyncio.gather(asyncio.wrap_future(alone), asyncio.wrap_future(told))
+
+
 async def cached(state: State, config: RunnableConfig) -> Any:
     async def load() -> str:
         return "loaded"
@@ -104,7 +126,8 @@ async def cached(state: State, config: RunnableConfig) -> Any:
 
 
 STEPS = {
-    step.__name__: step for step in (wait, stream, leave, thread, nested, itself, remote, threaded, cached)
+    step.__name__: step
+    for step in (wait, stream, leave, thread, nested, itself, remote, threaded, loose, cached)
 }
 
 

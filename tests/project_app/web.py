@@ -28,6 +28,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         raise RuntimeError("the ledger is locked")
     note("up")
     app.state.opened = "opened"
+    app.state.met = await get_client().assistants.search()
     yield {"lent": "lent"}
     note("down")
 
@@ -78,6 +79,11 @@ async def slash(request: Request) -> dict[str, str]:
 @app.get("/opened")
 async def opened(request: Request) -> dict[str, str]:
     return {"app": request.app.state.opened, "request": request.state.lent}
+
+
+@app.get("/met-at-start")
+async def met_at_start(request: Request) -> list[str]:
+    return sorted(assistant["graph_id"] for assistant in request.app.state.met)
 
 
 @app.get("/who")
