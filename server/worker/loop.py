@@ -197,8 +197,12 @@ class Worker:
         return []
 
     def _start(self, run: Run, group: asyncio.TaskGroup) -> None:
+        loop = min(self._loops.usable, key=lambda loop: loop.runs, default=None)
+        if loop is None:
+            # The last one was given up while the claim was under way.
+            group.create_task(self._store(run, Drained(usage=run.usage)), name=f"hand back {run.run_id}")
+            return
         stop = Stop()
-        loop = min(self._loops.usable, key=lambda loop: loop.runs)
         outcome, cancel_task = loop.start_task(
             lambda resources: execute(resources, run, stop), name=f"run {run.run_id}"
         )

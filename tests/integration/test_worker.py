@@ -424,6 +424,32 @@ async def test_runs_of_several_loops_end_on_several_threads(database_url: str, u
             await until(lambda run=run: has_status(resources, run, "success"), deadline_s=20)
 
 
+async def test_a_run_that_is_claimed_while_the_last_loop_is_given_up_goes_back(
+    database_url: str, until: Until
+) -> None:
+    async with working(database_url) as (worker, resources):
+        run = await start(resources, "abc", input=TRACE, after_seconds=3600)
+        with psycopg.connect(database_url) as locking, psycopg.connect(database_url) as looking:
+            locking.execute("LOCK TABLE interlock.runs IN ACCESS EXCLUSIVE MODE")
+
+            def claims() -> bool:
+                waiting = looking.execute(
+                    "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND application_name = 'interlock-leases' AND wait_event_type = 'Lock'"
+                ).fetchall()
+                looking.rollback()
+                return bool(waiting)
+
+            await until(claims)
+            # Due, from before the claim began.
+            locking.execute("UPDATE interlock.runs SET run_at = now()")
+            for loop in worker._loops.usable:
+                loop.given_up = True
+            locking.commit()
+        row = await until(lambda: has_status(resources, run, "success", "error"), deadline_s=20)
+    assert (row.status, row.crashes) == ("success", 0)
+
+
 async def test_usage_is_stored_with_each_heartbeat(database_url: str, until: Until) -> None:
     async with working(database_url, lease_s=0.6) as (_, resources):
         run = await start(resources, "slow", input={"steps": 20, "seconds": 0.1})
