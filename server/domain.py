@@ -12,6 +12,7 @@ import orjson
 
 from ..checkpoints.sealed import UNREADABLE, unreadable
 from ..tools.policy.permissions import Principal
+from .errors import Conflicting
 
 RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
 """pending: waits for a worker. running: leased to one. success: the graph came to an end or to an
@@ -169,7 +170,13 @@ class Thread:
 
     @property
     def asked(self) -> list[dict[str, Any]]:
-        """What `interrupts` holds, whichever task it is of."""
+        """What `interrupts` holds, whichever task it is of.
+
+        Raises:
+            Conflicting: it cannot be decrypted.
+        """
+        if reason := unreadable(self.interrupts):
+            raise Conflicting(f"what thread {self.thread_id} waits for cannot be decrypted: {reason}")
         return [one for asked in self.interrupts.values() for one in asked]
 
     @classmethod

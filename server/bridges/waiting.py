@@ -28,7 +28,11 @@ class Waiting:
 
     @classmethod
     def of(cls, thread: Thread | None) -> Waiting | None:
-        """None when a thread waits for nobody, does not exist, or is busy."""
+        """None when a thread waits for nobody, does not exist, or is busy.
+
+        Raises:
+            Conflicting: what it waits for cannot be decrypted.
+        """
         if thread is None or thread.status == "busy":
             return None
         interrupts = thread.asked

@@ -88,6 +88,7 @@ def require_waiting(answers: Sequence[str], *, thread: Thread, in_line: Sequence
 
     Raises:
         NoSuchInterrupt: one of them does not wait.
+        Conflicting: what waits cannot be decrypted.
     """
     if not answers:
         return

@@ -62,7 +62,7 @@ async def answer(
     Raises:
         Forbidden: the principal may not decide what `resume` answers.
         Invalid: a decision is malformed, not allowed here, or its edited arguments do not fit.
-        Conflicting: the review is already answered.
+        Conflicting: the review is already answered, or what the thread waits for cannot be decrypted.
     """
     by_id = await _by_review(connection, thread=thread, resume=resume)
     if not by_id:
@@ -124,7 +124,7 @@ async def close_others(
         thread_id: the thread.
         interrupts: what it waits for now, by task.
     """
-    kept = [UUID(hex=i) for i in _ids_in(interrupts)]
+    kept = [UUID(hex=i) for i in _ids_in(one for waiting in interrupts.values() for one in waiting)]
     await records.supersede(connection, tenant_id=tenant_id, thread_id=thread_id, kept=kept)
 
 
@@ -150,7 +150,7 @@ async def _by_review(
     if _is_map(resume):
         return {r.interrupt_id: (r, _single(r, resume[r.interrupt_id])) for r in await locked(resume)}
 
-    shown = _ids_in(thread.interrupts)
+    shown = _ids_in(thread.asked)
     waiting = await records.pending(connection, tenant_id=tenant_id, thread_id=thread.thread_id)
     waiting = [r for r in waiting if r.interrupt_id in shown] or waiting
     known = await locked([*shown, *(r.interrupt_id for r in waiting)])
@@ -273,9 +273,8 @@ def _already(review: Review) -> str:
     return f"the review of {review.tool!r} is already answered ({review.status})"
 
 
-def _ids_in(interrupts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    ids = [i["id"] for waiting in interrupts.values() for i in waiting]
-    return [i for i in ids if _INTERRUPT_ID.fullmatch(i)]
+def _ids_in(asked: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [one["id"] for one in asked if _INTERRUPT_ID.fullmatch(one["id"])]
 
 
 def _is_map(resume: Any) -> bool:

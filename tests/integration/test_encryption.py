@@ -23,6 +23,7 @@ from interlock.server.runs.project import Project, load_project
 from ..receiver import receiving
 from ..servers import SEALED
 from .conftest import ServeApi
+from .test_ag_ui import wanted
 from .test_webhooks import HERE
 
 Until = Callable[..., Awaitable[Any]]
@@ -306,6 +307,30 @@ async def test_a_lost_key_hides_its_own_rows_and_stops_neither_lists_nor_workers
         keys["bob"] = bobs
         metadata = (await done(http.get(f"/threads/{lost}")))["metadata"]
         assert metadata["x"] == 1
+
+
+async def test_who_answers_what_can_no_longer_be_decrypted_is_told_so(
+    vault: httpx.AsyncClient, keys: dict[str, Any]
+) -> None:
+    as_bob = {"x-encryption-context": base64.b64encode(b'{"owner": "bob"}').decode()}
+    thread = await new_thread(vault)
+    await done(vault.post(f"/threads/{thread}/runs/wait", json=asking(), headers=as_bob))
+    shown = await done(vault.get(f"/threads/{thread}"))
+    [[question]] = shown["interrupts"].values()
+    del keys["bob"]
+    again = {"assistant_id": "vault", "command": {"resume": "yes"}}
+    refused = await vault.post(f"/threads/{thread}/runs", json=again)
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert "there is no key of 'bob'" in refused.json()["detail"]
+    bridged = await vault.post("/ag-ui/vault", json=wanted("yes", thread_id=thread))
+    assert (bridged.status_code, "there is no key of 'bob'" in bridged.text) == (409, True)
+    for method, params in (
+        ("run.start", {"assistant_id": "vault", "input": "yes"}),
+        ("input.respond", {"namespace": [], "interrupt_id": question["id"], "response": "yes"}),
+    ):
+        command = {"id": 1, "method": method, "params": params}
+        told = await done(vault.post(f"/threads/{thread}/commands", json=command))
+        assert (told["type"], told["message"][:4]) == ("error", "409:"), told
 
 
 async def test_what_a_client_writes_is_never_taken_for_what_is_encrypted(vault: httpx.AsyncClient) -> None:
