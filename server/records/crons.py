@@ -217,6 +217,21 @@ async def advance(connection: Connection, cron: Cron) -> None:
     )
 
 
+async def disable_due(
+    connection: Connection, *, tenant_id: str, cron_id: UUID, failure: Mapping[str, Any]
+) -> bool:
+    """Take a due cron off the clock without reading it; False when somebody else holds or has changed it.
+
+    Args:
+        connection: of the caller's transaction.
+        tenant_id: whose cron it is.
+        cron_id: which one.
+        failure: why, stored as it is: it must hold nothing of what the cron says in secret.
+    """
+    parameters = {"tenant_id": tenant_id, "cron_id": cron_id, "last_failure": encode(failure)}
+    return await fetch_one(connection, _QUERIES.disable_due, parameters) is not None
+
+
 def _failure(failure: Mapping[str, Any] | None) -> bytes | None:
     if failure is None:
         return None

@@ -102,6 +102,22 @@ UPDATE interlock.crons SET
     last_failure = %(last_failure)s
 WHERE tenant_id = %(tenant_id)s AND cron_id = %(cron_id)s
 
+-- name: disable_due
+-- Takes a cron off the clock that cannot be read or planned, in plain words. No row: somebody is changing it,
+-- or it is not due any more.
+UPDATE interlock.crons c SET
+    enabled = false,
+    next_run_at = NULL,
+    failure_count = c.failure_count + 1,
+    last_failure = %(last_failure)s
+FROM (
+    SELECT tenant_id, cron_id FROM interlock.crons
+    WHERE tenant_id = %(tenant_id)s AND cron_id = %(cron_id)s AND enabled AND next_run_at <= now()
+    FOR NO KEY UPDATE SKIP LOCKED
+) AS held
+WHERE c.tenant_id = held.tenant_id AND c.cron_id = held.cron_id
+RETURNING c.cron_id
+
 -- name: search_crons
 -- A page of crons; an order and the page follow.
 SELECT * FROM interlock.crons c

@@ -132,6 +132,23 @@ async def _fire(
     return run
 
 
+async def disable(resources: Resources, due: Due, defect: Exception) -> bool:
+    """Take a cron off the clock that can be neither fired nor refused: its row cannot be read or planned.
+
+    Returns:
+        False when somebody else holds it just now.
+    """
+    # Schedule and time zone, which is what rules of ours speak of, are no secret; anything else may be one.
+    told = defect.message if isinstance(defect, ServerError) else "it cannot be read; the log tells more"
+    async with resources.database.transaction() as connection:
+        now = (await crons.clock(connection)).astimezone(UTC).isoformat()
+        failure = {"error": type(defect).__name__, "message": told, "slot": now, "at": now}
+        disabled = await crons.disable_due(connection, **due.key, failure=failure)
+    if disabled:
+        log.warning("cron_disabled", cron_id=str(due.cron_id), tenant=due.tenant_id, error=str(defect))
+    return disabled
+
+
 def _refused(resources: Resources, cron: Cron, error: Exception, *, slot: datetime, now: datetime) -> Cron:
     """The cron after a refused firing. One that found its thread taken may find it free next time."""
     count = cron.failure_count + (not isinstance(error, Conflicting))

@@ -73,8 +73,21 @@ async def _fire(resources: Resources, due: Due) -> bool:
     except Exception as error:
         # One cron that cannot be read must end neither the worker nor the crons behind it.
         log.exception("cron_defect", cron_id=str(due.cron_id))
-        try:
-            return await firing.fire(resources, due, defect=error)
-        except DatabaseError as refused:
-            log.warning("cron_firing_failed", cron_id=str(due.cron_id), error=str(refused))
-            return False
+        return await _refuse(resources, due, error)
+
+
+async def _refuse(resources: Resources, due: Due, defect: Exception) -> bool:
+    """Count a firing that met a defect as refused; a cron that is not even good for that is disabled."""
+    try:
+        return await firing.fire(resources, due, defect=defect)
+    except DatabaseError as error:
+        log.warning("cron_firing_failed", cron_id=str(due.cron_id), error=str(error))
+        return False
+    except Exception as error:
+        log.exception("cron_unreadable", cron_id=str(due.cron_id))
+        unreadable = error
+    try:
+        return await firing.disable(resources, due, unreadable)
+    except DatabaseError as error:
+        log.warning("cron_not_disabled", cron_id=str(due.cron_id), error=str(error))
+        return False
