@@ -248,13 +248,20 @@ class EventLog:
                     subscription.behind = True
 
     async def between(
-        self, *, tenant_id: str, thread_id: UUID, run_id: UUID | None, after: int, until: int
+        self,
+        *,
+        tenant_id: str,
+        thread_id: UUID,
+        run_id: UUID | None,
+        after: int,
+        until: int,
+        whole: bool = False,
     ) -> AsyncIterator[Sequence[Event]]:
         """What is stored already of a thread, or of a run: after one number and up to another.
 
-        Large states may come as references.
+        Unless `whole`, large states may come as references.
         """
-        reader = LogReader(self._database, tenant_id, thread_id, run_id, after, whole=False)
+        reader = LogReader(self._database, tenant_id, thread_id, run_id, after, whole)
         async for events in reader.read(until=until):
             yield [event for event in events if event.seq <= until]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -90,16 +90,33 @@ class LogReader:
                 },
             )
             segments = [row for row in rows if row["first_seq"] is not None]
-            found = [event for row in segments for event in unpack(row) if event.seq > self.cursor]
-            if segments:
-                self.cursor = segments[-1]["last_seq"]
-            if mine := await self._resolved(self._mine(found)):
-                yield mine
+            async for events in self._portions(segments):
+                yield events
             weight = sum(len(row["body"]) for row in segments)
             if len(segments) < _PAGE_SEGMENTS and weight < _PAGE_BYTES:
                 if until == END_OF_LOG:
                     self._ends(open_=rows[0]["open"])
                 return
+
+    async def _portions(self, segments: Sequence[Mapping[str, Any]]) -> AsyncIterator[Sequence[Event]]:
+        """What segments hold after the cursor, no more at once than a page weighs: unpacked it can be a
+        thousand times as large, and what a reference stands for even more.
+        """
+        portion: list[Event] = []
+        weight = 0
+        for row in segments:
+            for event in self._mine([event for event in unpack(row) if event.seq > self.cursor]):
+                if (whole := await self._resolved(event)) is None:
+                    continue
+                portion.append(whole)
+                weight += len(whole.data)
+                if weight >= _PAGE_BYTES:
+                    self.cursor = event.seq
+                    yield portion
+                    portion, weight = [], 0
+            self.cursor = row["last_seq"]
+        if portion:
+            yield portion
 
     def _ends(self, *, open_: bool) -> None:
         """A run ends; a thread that is not there yet may still come, and one that was there was deleted."""
@@ -119,11 +136,8 @@ class LogReader:
         if mine := self._mine(fresh):
             yield mine
 
-    async def _resolved(self, events: Sequence[Event]) -> Sequence[Event]:
-        if not self.whole or not any(is_reference(event.data) for event in events):
-            return events
-        resolved = [await self.resolver.resolved(event) for event in events]
-        return [event for event in resolved if event is not None]
+    async def _resolved(self, event: Event) -> Event | None:
+        return await self.resolver.resolved(event) if self.whole and is_reference(event.data) else event
 
     def _mine(self, events: Sequence[Event]) -> Sequence[Event]:
         if self.run_id is None:

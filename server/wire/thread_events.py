@@ -141,13 +141,13 @@ class ThreadEvents:
             ServerError: there are some, and the reader may not see them.
         """
         place = await self._log.place_after(seen, **self._thread)
-        earlier = self._log.between(**self._thread, run_id=None, after=place.after, until=place.last)
+        earlier = self._log.between(
+            **self._thread, run_id=None, after=place.after, until=place.last, whole=True
+        )
         async with contextlib.aclosing(earlier):
             async for entries in earlier:
                 await self._require_right()
-                whole = [await self._log.resolved(entry, **self._thread) for entry in entries]
-                there = [entry for entry in whole if entry is not None]
-                found = await self._numbered(there, after=place.shown)
+                found = await self._numbered(entries, after=place.shown)
                 yield [event for event in found if event.seq <= until]
 
     async def _require_right(self) -> None:

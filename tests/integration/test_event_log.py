@@ -333,6 +333,23 @@ async def test_a_reader_slower_than_the_writer_gets_everything_from_the_table(
     assert all(event.data == heavy for event in found[1:9])
 
 
+async def test_a_reader_never_holds_much_more_than_a_page_however_well_it_was_compressed(
+    one_log: EventLog, database: Database
+) -> None:
+    """In the table these twenty megabytes are a few kilobytes."""
+    thread_id = await make_thread(database)
+    run_id = await make_run(database, thread_id)
+    event = NewEvent("custom", b'"' + b"a" * 500_000 + b'"')
+    for _ in range(10):
+        await append(one_log, thread_id, run_id, *[event] * 4)
+    await append(one_log, thread_id, run_id, ENDED)
+    found: list[int] = []
+    async for events in one_log.follow(tenant_id=TENANT, thread_id=thread_id, run_id=run_id, after=2):
+        assert sum(len(event.data) for event in events) < 5_000_000
+        found += [event.seq for event in events]
+    assert found == list(range(3, 42))
+
+
 async def test_an_append_survives_a_database_that_drops_every_connection(
     one_log: EventLog, database: Database, admin: psycopg.Connection[Any]
 ) -> None:
