@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ...checkpoints.errors import DatabaseError
 from ..errors import Invalid, ServerError
 from ..runs.commands import CommandRefused, Result
-from ..wire.thread_events import Filter, Numbered, ThreadEvents
+from ..wire.thread_events import Filter, Numbered, ThreadEvents, wanted_of
 from . import command_schemas as schemas
 from .bodies import parse
 from .callers import Caller
@@ -30,6 +30,8 @@ from .socket_callers import accept, caller_of
 log = structlog.get_logger(__name__)
 
 _MOST_SUBSCRIPTIONS = 100
+_MOST_NAMESPACES = 1000
+"""Of all subscriptions of a connection together."""
 _REFUSED = 4000
 """Close codes from here on are HTTP statuses plus this."""
 _TOO_SLOW = _REFUSED + 408
@@ -141,6 +143,14 @@ class _Connection:
             raise CommandRefused(
                 "invalid_argument", f"a connection has {_MOST_SUBSCRIPTIONS} subscriptions at most"
             )
+        asked = wanted.filter()
+        namespaces = sum(len(one.namespaces or ()) for one in (asked, *self._subscriptions.values()))
+        if namespaces > _MOST_NAMESPACES:
+            raise CommandRefused(
+                "invalid_argument",
+                f"the subscriptions of a connection name {_MOST_NAMESPACES} `namespaces` at most, "
+                f"not {namespaces}; name a node without its task for all its tasks",
+            )
         if not self._subscribed.is_set():
             log_of_thread = self._caller.resources.event_log
             place = await log_of_thread.place_after(
@@ -148,9 +158,9 @@ class _Connection:
             )
             self._seen = place.last_shown
             self._subscribed.set()
-        replayed = await self._replay([wanted.filter()], after=wanted.since or 0)
+        replayed = await self._replay([asked], after=wanted.since or 0)
         name = next(self._names)
-        self._subscriptions[name] = wanted.filter()
+        self._subscriptions[name] = asked
         return {"subscription_id": name, "replayed_events": replayed}
 
     def _unsubscribe(self, name: str) -> Result:
@@ -173,8 +183,8 @@ class _Connection:
         """Send what has been, up to where the connection is; returns how much that was."""
         sent = 0
         async for events in self._events().between(after, self._seen):
-            wanted = [event for event in events if _wanted(event, filters)]
-            await self._send_now([event.text() for event in wanted])
+            wanted = await wanted_of(events, filters)
+            await self._send_now(event.text() for event in wanted)
             sent += len(wanted)
         return sent
 
@@ -183,8 +193,8 @@ class _Connection:
         following: AsyncIterator[Sequence[Numbered]] = self._events().after(self._seen)
         async for events in following:
             async with self._sending:
-                wanted = [event for event in events if _wanted(event, self._subscriptions.values())]
-                await self._send_now([event.text() for event in wanted])
+                wanted = await wanted_of(events, tuple(self._subscriptions.values()))
+                await self._send_now(event.text() for event in wanted)
                 self._seen = events[-1].seq
 
     def _events(self) -> ThreadEvents:
@@ -204,10 +214,6 @@ class _Connection:
         for text in texts:
             async with asyncio.timeout(self._send_timeout_s):
                 await self._websocket.send_text(text)
-
-
-def _wanted(event: Numbered, filters: Iterable[Filter]) -> bool:
-    return any(one.wants(event.shown) for one in filters)
 
 
 def _parsed(frame: bytes) -> dict[str, Any]:

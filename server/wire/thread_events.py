@@ -9,9 +9,10 @@ Filters only leave events out.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -38,6 +39,8 @@ CHANNELS = (
 NAMED = "custom:"
 """How the channel of custom events with one name begins."""
 _CHANNEL_OF = {"input.requested": "input"}
+_IN_ONE_GO = 64
+"""Events that are looked at before others on the loop get a turn."""
 
 MayShow = Callable[[], Awaitable[None]]
 """Raises a `ServerError` where the reader may not see the thread, which may have been made since it came."""
@@ -62,6 +65,38 @@ class Numbered(NamedTuple):
         return self.shown.to_json(self.seq).decode()
 
 
+@dataclass(slots=True)
+class _Paths:
+    """A tree of paths: however many there are, an event is held against few of them."""
+
+    ends: bool = False
+    below: dict[str, _Paths] = field(default_factory=dict[str, "_Paths"])
+
+    @classmethod
+    def of(cls, paths: Iterable[tuple[str, ...]]) -> _Paths:
+        root = cls()
+        for path in paths:
+            place = root
+            for part in path:
+                place = place.below.setdefault(part, cls())
+            place.ends = True
+        return root
+
+    def begin(self, namespace: tuple[str, ...], depth: int | None) -> bool:
+        """Whether one of them begins a namespace that goes no more than so many levels on."""
+        places = [self]
+        for level in range(len(namespace) + 1):
+            if (depth is None or len(namespace) - level <= depth) and any(place.ends for place in places):
+                return True
+            if level == len(namespace) or not places:
+                return False
+            have = namespace[level]
+            # A node without a task stands for all its tasks.
+            wants = {have, have.partition(":")[0]}
+            places = [place.below[want] for place in places for want in wants if want in place.below]
+        return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which events a reader wants."""
@@ -71,36 +106,35 @@ class Filter:
     """Paths of sub-graphs, each `node` or `node:task_id` a level; None for all."""
     depth: int | None = None
     """How many levels below one of them; None for all."""
+    _paths: _Paths = field(init=False, repr=False, compare=False)
+    _named: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # An empty list says as little as none at all; so the clients' own filters have it.
+        object.__setattr__(self, "_paths", _Paths.of(self.namespaces or ((),)))
+        names = (name.removeprefix(NAMED) for name in self.channels if name.startswith(NAMED))
+        object.__setattr__(self, "_named", frozenset(names))
 
     def wants(self, shown: Shown) -> bool:
         """Whether an event passes."""
-        return self._in_channels(shown) and self._in_namespaces(shown.namespace)
+        return self._paths.begin(shown.namespace, self.depth) and self._in_channels(shown)
 
     def _in_channels(self, shown: Shown) -> bool:
         channel = _CHANNEL_OF.get(shown.method, shown.method)
         if channel in self.channels:
             return True
-        if channel != "custom" or not any(name.startswith(NAMED) for name in self.channels):
-            return False
-        name = name_of(shown.text())
-        return name is not None and NAMED + name in self.channels
-
-    def _in_namespaces(self, namespace: tuple[str, ...]) -> bool:
-        # An empty list says as little as none at all; so the clients' own filters have it.
-        prefixes = self.namespaces or ((),)
-        return any(
-            _begins(namespace, prefix) and (self.depth is None or len(namespace) - len(prefix) <= self.depth)
-            for prefix in prefixes
-        )
+        return channel == "custom" and bool(self._named) and name_of(shown.text()) in self._named
 
 
-def _begins(namespace: tuple[str, ...], prefix: tuple[str, ...]) -> bool:
-    if len(prefix) > len(namespace):
-        return False
-    return all(
-        have == want or (":" not in want and have.partition(":")[0] == want)
-        for have, want in zip(namespace, prefix, strict=False)
-    )
+async def wanted_of(events: Sequence[Numbered], filters: Sequence[Filter]) -> list[Numbered]:
+    """The events that one of the filters lets pass. Of many, everybody else gets a turn in between."""
+    found: list[Numbered] = []
+    for place, event in enumerate(events, 1):
+        if any(one.wants(event.shown) for one in filters):
+            found.append(event)
+        if place % _IN_ONE_GO == 0:
+            await asyncio.sleep(0)
+    return found
 
 
 class ThreadEvents:
@@ -224,7 +258,7 @@ async def event_frames(
     # The answer has begun: whoever comes again is told by its status.
     with contextlib.suppress(ServerError):
         async for events in thread.after(seen):
-            if chunk := b"".join(event.frame() for event in events if wanted.wants(event.shown)):
+            if chunk := b"".join(event.frame() for event in await wanted_of(events, [wanted])):
                 yield chunk
             for event in events:
                 stopped_at = event.seq if _tells(event.shown, "interrupted") and not asked else 0

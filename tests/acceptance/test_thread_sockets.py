@@ -173,6 +173,22 @@ async def test_subscriptions_of_a_connection_have_a_limit(server: InterlockServe
         assert again["type"] == "success"
 
 
+async def test_namespaces_of_a_connection_have_a_limit(server: InterlockServer) -> None:
+    many = [[f"node:{number}"] for number in range(600)]
+    async with connect(address(server, str(uuid4()))) as socket:
+        [one] = await command(
+            socket, 1, "subscription.subscribe", channels=["lifecycle"], namespaces=many[:400]
+        )
+        assert one["type"] == "success"
+        asked: dict[str, Any] = {"channels": ["lifecycle"], "namespaces": [*many, ["node"]]}
+        [more] = await command(socket, 2, "subscription.subscribe", **asked)
+        assert more["error"] == "invalid_argument"
+        assert "1000 `namespaces` at most, not 1001" in more["message"]
+        await command(socket, 3, "subscription.unsubscribe", subscription_id=one["result"]["subscription_id"])
+        [again] = await command(socket, 4, "subscription.subscribe", **asked)
+        assert again["type"] == "success"
+
+
 async def test_a_reader_that_takes_nothing_is_disconnected_and_goes_on_where_it_was(
     interlock_server: Callable[..., InterlockServer], until: Callable[..., Awaitable[Any]]
 ) -> None:
