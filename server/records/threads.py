@@ -173,7 +173,7 @@ async def delete(connection: Connection, *, tenant_id: str, thread_id: UUID) -> 
 
 
 async def expired(connection: Connection, *, limit: int) -> list[ThreadKey]:
-    """Threads of all tenants that have outlived their time, the longest expired first. Nothing is locked."""
+    """Threads of all tenants that rest and have outlived their time, oldest first. Nothing is locked."""
     rows = await (await connection.execute(_QUERIES.expired_threads, {"limit": limit})).fetchall()
     return [ThreadKey(tenant_id=row["tenant_id"], thread_id=row["thread_id"]) for row in rows]
 

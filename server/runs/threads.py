@@ -11,6 +11,7 @@ import structlog
 
 from ...checkpoints import thread_rows
 from ...checkpoints.database import Connection
+from ...checkpoints.errors import DatabaseError, DatabaseUnavailable
 from ...tools.policy.permissions import Principal
 from ..domain import Thread, Ttl
 from ..errors import Conflicting, NotFound, ServerError
@@ -217,7 +218,16 @@ async def sweep_expired(resources: Resources) -> int:
     """
     async with resources.database.connection() as connection:
         keys = await threads.expired(connection, limit=resources.settings.thread_ttl.sweep_limit)
-    return sum([await _expire(resources, key) for key in keys])
+    dealt_with = 0
+    for key in keys:
+        try:
+            dealt_with += await _expire(resources, key)
+        except DatabaseUnavailable:
+            raise
+        except DatabaseError as error:
+            # The others, of all tenants, must not be kept for the sake of one.
+            log.warning("thread_not_expired", thread_id=str(key["thread_id"]), error=str(error))
+    return dealt_with
 
 
 async def _expire(resources: Resources, key: ThreadKey) -> bool:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from interlock.checkpoints.database import Database
+from interlock.server.runs.threads import sweep_expired
 
 from .conftest import ServeApi
 
@@ -212,3 +213,39 @@ async def test_one_round_deals_with_so_many_threads_and_no_more(
             return (await http.post("/threads/count", json={})).json() == 1
 
         await until(one_left)
+
+
+async def test_busy_threads_take_nobody_elses_place_when_threads_expire(
+    serve_api: ServeApi, database: Database
+) -> None:
+    async with serve_api(thread_ttl={"sweep_limit": 1}) as http:
+        busy, idle = await thread(http, ttl=1), await thread(http, ttl=1)
+        later = {"assistant_id": "abc", "input": {}, "after_seconds": 3600}
+        assert (await http.post(f"/threads/{busy}/runs", json=later)).status_code == 200
+        await outlive(database, busy)
+        await database.execute(b"UPDATE interlock.threads SET expires_at = expires_at - interval '1 hour'")
+        await outlive(database, idle)
+        assert await sweep_expired(http.app.state.resources) == 1  # type: ignore[attr-defined]
+        assert (await http.get(f"/threads/{idle}")).status_code == 404
+        assert (await http.get(f"/threads/{busy}")).json()["status"] == "busy"
+
+
+async def test_a_thread_that_cannot_be_deleted_keeps_no_other(
+    serve_api: ServeApi, database: Database
+) -> None:
+    async with serve_api() as http:
+        stuck, other = await thread(http, ttl=1, metadata={"stuck": True}), await thread(http, ttl=1)
+        await database.execute(
+            b"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            b" 'BEGIN RAISE EXCEPTION ''not this one''; END'"
+        )
+        await database.execute(
+            b"CREATE TRIGGER stuck BEFORE DELETE ON interlock.threads FOR EACH ROW"
+            b" WHEN (OLD.metadata ? 'stuck') EXECUTE FUNCTION refuse()"
+        )
+        await outlive(database, stuck)
+        await database.execute(b"UPDATE interlock.threads SET expires_at = expires_at - interval '1 hour'")
+        await outlive(database, other)
+        assert await sweep_expired(http.app.state.resources) == 1  # type: ignore[attr-defined]
+        assert (await http.get(f"/threads/{other}")).status_code == 404
+        assert (await http.get(f"/threads/{stuck}")).status_code == 200
