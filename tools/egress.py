@@ -136,13 +136,17 @@ def place_of(url: httpx.URL) -> tuple[str, int]:
     """Host and port of a URL.
 
     Raises:
-        EgressRefused: it is not plain http or https, or has credentials in it.
+        EgressRefused: it is not plain http or https, has credentials in it, or its host is no name.
     """
     if url.scheme not in _DEFAULT_PORTS:
         raise EgressRefused(f"only http and https are allowed, not {url.scheme!r}")
     if url.userinfo:
         raise EgressRefused("a URL with credentials in it is not allowed")
-    return url.host.lower().rstrip("."), url.port or _DEFAULT_PORTS[url.scheme]
+    try:
+        host = url.host
+    except UnicodeError as error:
+        raise EgressRefused(f"the host {url.raw_host.decode()!r} is no name that can be resolved") from error
+    return host.lower().rstrip("."), url.port or _DEFAULT_PORTS[url.scheme]
 
 
 def _parts(address: Address) -> list[Address]:

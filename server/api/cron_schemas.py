@@ -39,8 +39,15 @@ CronField = Literal[
 _CHANGES = ("schedule", "timezone", "end_time", "enabled", "on_run_completed")
 
 
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""Beyond it a time may be in no year that there is, once it is told in another zone."""
+
+
 def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > _LATEST:
+        raise ValueError(f"must not be after {_LATEST:%Y-%m-%d}; leave it out for no end")
+    return moment
 
 
 Moment = Annotated[datetime, AfterValidator(_aware)]

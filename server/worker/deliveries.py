@@ -219,8 +219,7 @@ class Deliverer:
             log.info("webhook_not_ours", run_id=str(delivery.run_id))
             return
         # Only the host: the rest of an address is often its secret.
-        host = httpx.URL(delivery.url).host
-        told = {"run_id": str(delivery.run_id), "host": host, "attempt": len(now.attempts)}
+        told = {"run_id": str(delivery.run_id), "host": _host_of(delivery.url), "attempt": len(now.attempts)}
         match now.status:
             case "delivered":
                 log.info("webhook_delivered", **told, status_code=answer.status_code)
@@ -244,6 +243,14 @@ def pause_after(failures: int) -> float:
     """Seconds before the next attempt: twice as long each time, and never for all at once."""
     longest = min(_FIRST_PAUSE_S * 2 ** min(failures, 20), _LONGEST_PAUSE_S)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load, it guards nothing
+
+
+def _host_of(url: str) -> str | None:
+    """The host of a URL, as it stands there; None where it is none, which has been told by then."""
+    try:
+        return httpx.URL(url).raw_host.decode()
+    except httpx.InvalidURL:
+        return None
 
 
 def _answer_of(response: httpx.Response) -> Answer:

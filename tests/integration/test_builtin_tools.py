@@ -103,6 +103,14 @@ async def test_a_redirect_loop_ends(fetch: Fetch) -> None:
     assert "more than 3 redirects" in answer.content
 
 
+async def test_a_redirect_to_a_name_that_is_none_is_told_of(fetch: Fetch) -> None:
+    answer = page(b"", status="302 Found", more="location: https://xn--a.example/\r\n")
+    async with web(lambda _: answer) as port:
+        told = await fetch(f"http://localhost:{port}/", allow=("*", f"localhost:{port}"))
+    assert told.status == "error"
+    assert "cannot be resolved" in told.content
+
+
 async def test_a_large_page_is_cut(fetch: Fetch) -> None:
     async with web(lambda _: page(b"x" * 3_000_000)) as port:
         answer = await fetch(f"http://localhost:{port}/", allow=(f"localhost:{port}",))

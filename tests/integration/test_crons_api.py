@@ -89,6 +89,9 @@ async def test_the_next_time_is_shown_in_utc_whatever_the_zone(http: httpx.Async
         ({"command": {"resume": "x"}}, 400, "thread_id"),
         ({"webhook": "gopher://x"}, 422, "`webhook` is refused"),
         ({"stream_mode": "smoke"}, 422, "stream_mode"),
+        ({"end_time": "9999-12-31T23:59:59-14:00"}, 422, "end_time"),
+        ({"end_time": "0001-01-01T00:00:00+14:00"}, 422, "is past"),
+        ({"webhook": "https://xn--a.example/x"}, 422, "`webhook` is refused"),
     ],
 )
 async def test_a_cron_that_could_not_run_is_refused_at_once(

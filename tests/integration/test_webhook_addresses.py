@@ -9,6 +9,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -143,6 +144,23 @@ async def test_an_app_that_raises_is_a_failed_attempt(resources: Resources, unti
     async with delivering(resources, app=app):
         delivery = await until(lambda: tried(resources, run))
     assert (delivery.status, delivery.attempts[0]["status_code"]) == ("pending", 500)
+
+
+@pytest.mark.parametrize("url", ["http://xn--a.example/", "http://[::1/"])
+async def test_a_stored_url_that_is_none_is_a_failed_attempt_and_ends_no_worker(
+    resources: Resources, until: Until, url: str
+) -> None:
+    """As one that an earlier release has let in."""
+    async with receiving() as receiver:
+        resources = with_webhooks(resources, private_networks=["127.0.0.0/8"])
+        run = await ended(resources, "http://example.com/")
+        await resources.database.execute(b"UPDATE interlock.webhook_deliveries SET url = %s", (url,))
+        async with delivering(resources):
+            delivery = await until(lambda: tried(resources, run))
+            other = await ended(resources, receiver.url)
+            assert (await until(lambda: tried(resources, other))).status == "delivered"
+    assert delivery.status == "pending"
+    assert delivery.attempts[0]["error"]
 
 
 async def test_a_delivery_whose_worker_died_is_taken_over_and_its_late_note_is_refused(

@@ -42,6 +42,8 @@ def egress(*allow: str, addresses: Sequence[str] = (PUBLIC,), private: Sequence[
         ("*", "https://user:secret@example.com/", False),
         ("*", "https://example.com@evil.org/", False),
         ("*", "https://nowhere.example/", False),
+        ("*", "https://xn--a.example/", False),
+        ("*", "https://xn--ls8h.la/", False),
     ],
 )
 async def test_a_url_is_reachable_only_by_a_rule(rule: str, url: str, allowed: bool) -> None:

@@ -55,6 +55,8 @@ def targets(*, addresses: Sequence[str] = (PUBLIC,), **settings: Any) -> Targets
         ("https://example.com\\@127.0.0.1/", "backslashes"),
         ("https://example.com:99999/", "no port"),
         ("https://[::1/", "not a URL"),
+        ("https://xn--a.example/hook", "no name"),
+        ("https://xn--ls8h.la/hook", "no name"),
         ("https://example.com/" + "a" * 2048, "longer than 2048"),
         ("javascript:alert(1)", "http"),
     ],

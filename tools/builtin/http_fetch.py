@@ -60,6 +60,9 @@ async def http_fetch(
             return await _read(response)
     except httpx.InvalidURL as error:
         raise ToolFailed(f"{url!r} is not a URL") from error
+    except UnicodeError as error:
+        # Of a redirect: where the first request goes has been checked.
+        raise ToolFailed("it redirects to a host whose name cannot be resolved") from error
     except httpx.TooManyRedirects as error:
         raise ToolFailed(f"more than {_MAX_REDIRECTS} redirects") from error
     except httpx.HTTPError as error:
