@@ -70,7 +70,7 @@ class RunEvents:
         if event.namespace:
             shown += self._entered(event)
         # A state that asks something may be written by who ends the run, and counts for itself alone.
-        follows = event.kind == "checkpoints" or (event.kind == "values" and _INTERRUPT not in event.data)
+        follows = event.kind == "checkpoints" or (event.kind == "values" and not _asks(event))
         if follows and event.namespace in self.held:
             held = self.held.pop(event.namespace)
             if event.kind == "checkpoints":
@@ -176,7 +176,7 @@ class RunEvents:
     # --- data ----------------------------------------------------------------------------------
 
     def _state(self, event: Event) -> list[Shown]:
-        asks = _INTERRUPT in event.data
+        asks = _asks(event)
         if asks:
             self._ask(event)
         if "values" not in self._modes:
@@ -187,8 +187,7 @@ class RunEvents:
         return []
 
     def _ask(self, event: Event) -> None:
-        state = orjson.loads(event.data)
-        for interrupt in state.get("__interrupt__", ()) if isinstance(state, dict) else ():
+        for interrupt in orjson.loads(event.data)["__interrupt__"]:
             identity: str = interrupt["id"]
             value = interrupt.get("value")
             shown = Shown(
@@ -245,6 +244,16 @@ class RunEvents:
     ) -> Shown:
         identity = f"{event.at_ms}-{event.seq}" + (f".{part}" if part else "")
         return Shown(identity, method, namespace, event.at_ms, data, node)
+
+
+def _asks(state: Event) -> bool:
+    """Whether a state asks something; what the log holds instead of a large one never does.
+
+    It is told alike by the state and by what stands for it, since one is counted and the other is read.
+    """
+    # The words alone may be anywhere, as in a message that a client wrote.
+    maybe = state.data.startswith(b"{") and _INTERRUPT in state.data
+    return maybe and "__interrupt__" in orjson.loads(state.data)
 
 
 def _outcome(ended: dict[str, Any]) -> tuple[str, str | None]:

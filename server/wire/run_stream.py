@@ -192,8 +192,8 @@ class _LastValues:
 
     def take(self, event: Event) -> None:
         self.last = event
-        # A state with an interrupt is never a reference.
-        if _INTERRUPT in event.data:
+        # A state with an interrupt is never a reference; but the words may be inside of one.
+        if event.data.startswith(b"{") and _INTERRUPT in event.data:
             for interrupt in orjson.loads(event.data).get("__interrupt__", ()):
                 self._interrupts[interrupt["id"]] = interrupt
 
