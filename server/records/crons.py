@@ -170,7 +170,7 @@ async def clock(connection: Connection) -> datetime:
 
 
 async def due(connection: Connection, *, limit: int) -> list[Due]:
-    """Crons of all tenants whose time has come, the longest overdue first."""
+    """Crons whose time has come, the tenants in turn, of each the longest overdue first."""
     rows = await (await connection.execute(_QUERIES.due_crons, {"limit": limit})).fetchall()
     return [Due(**row) for row in rows]
 

@@ -57,10 +57,15 @@ WHERE tenant_id = %(tenant_id)s AND cron_id = %(cron_id)s
 RETURNING cron_id
 
 -- name: due_crons
--- Crons whose time has come, the longest overdue first. Nothing is locked yet.
-SELECT tenant_id, cron_id, thread_id FROM interlock.crons
-WHERE enabled AND next_run_at <= now()
-ORDER BY next_run_at
+-- Crons whose time has come, the tenants in turn, of each the longest overdue first. Nothing is locked yet.
+SELECT tenant_id, cron_id, thread_id FROM (
+    SELECT
+        tenant_id, cron_id, thread_id, next_run_at,
+        row_number() OVER (PARTITION BY tenant_id ORDER BY next_run_at) AS turn
+    FROM interlock.crons
+    WHERE enabled AND next_run_at <= now()
+) AS waiting
+ORDER BY turn, next_run_at
 LIMIT %(limit)s
 
 -- name: lock_due

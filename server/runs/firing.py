@@ -85,12 +85,13 @@ async def _prepare(resources: Resources, due: Due, defect: Exception | None) -> 
     if defect is not None:
         return _Prepared(cron, cron.principal, None, None, defect)
     try:
+        # First: what can be told of a cron without its keys stands in plain.
+        if reason := unreadable(cron.payload) or unreadable(cron.metadata):
+            raise EncryptionFailed(f"what the cron is to start cannot be decrypted: {reason}")
         # Whom the project authenticates has no rights but those that its handlers give when they are asked.
         known = resources.catalog.auth is not None
         owner = cron.principal if known else present(cron.principal, resources.settings.auth)
         allow(owner, _TO_RUN)
-        if reason := unreadable(cron.payload) or unreadable(cron.metadata):
-            raise EncryptionFailed(f"what the cron is to start cannot be decrypted: {reason}")
         run = _checked(resources, _draft_of(cron), cron.cron_id)
         permitted = await permit(resources, owner, run)
         priority = await decided_for(resources, owner, permitted)

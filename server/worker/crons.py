@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ...checkpoints.errors import DatabaseError
+from ...checkpoints.errors import DatabaseError, DatabaseUnavailable
 from ..records import crons as records
 from ..records.crons import Due
 from ..runs import firing
@@ -67,11 +67,12 @@ async def _round(resources: Resources) -> float:
 async def _fire(resources: Resources, due: Due) -> bool:
     try:
         return await firing.fire(resources, due)
-    except DatabaseError as error:
+    except DatabaseUnavailable as error:
         log.warning("cron_firing_failed", cron_id=str(due.cron_id), error=str(error))
         return False
     except Exception as error:
-        # One cron that cannot be read must end neither the worker nor the crons behind it.
+        # One cron that cannot be read, or that the database will refuse each time, must end neither the
+        # worker nor the crons behind it.
         log.exception("cron_defect", cron_id=str(due.cron_id))
         return await _refuse(resources, due, error)
 
@@ -80,7 +81,7 @@ async def _refuse(resources: Resources, due: Due, defect: Exception) -> bool:
     """Count a firing that met a defect as refused; a cron that is not even good for that is disabled."""
     try:
         return await firing.fire(resources, due, defect=defect)
-    except DatabaseError as error:
+    except DatabaseUnavailable as error:
         log.warning("cron_firing_failed", cron_id=str(due.cron_id), error=str(error))
         return False
     except Exception as error:
