@@ -81,13 +81,17 @@ SELECT thread_id FROM interlock.threads
 WHERE tenant_id = %(tenant_id)s AND metadata @> %(stamp)s;
 
 -- name: expired_threads
--- Threads of all tenants that have outlived their time and rest, the longest expired first: a busy one takes
--- nobody else's place.
+-- Threads of all tenants that have outlived their time and rest, the longest expired first: one that is busy,
+-- or has a webhook to send, takes nobody else's place.
 SELECT t.tenant_id, t.thread_id FROM interlock.threads t
 WHERE t.expires_at < now()
   AND NOT EXISTS (
     SELECT FROM interlock.runs r
     WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id AND r.status IN ('pending', 'running')
+  )
+  AND NOT EXISTS (
+    SELECT FROM interlock.webhook_deliveries d
+    WHERE d.tenant_id = t.tenant_id AND d.thread_id = t.thread_id AND d.status = 'pending'
   )
 ORDER BY t.expires_at
 LIMIT %(limit)s;

@@ -214,7 +214,8 @@ async def prune(
 async def sweep_expired(resources: Resources) -> int:
     """One round over the threads that have outlived their time; returns how many were dealt with.
 
-    Busy ones, and those that somebody else is changing, are left for a later round.
+    Busy ones, those with a webhook to send, and those that somebody else is changing, are left for a later
+    round.
     """
     async with resources.database.connection() as connection:
         keys = await threads.expired(connection, limit=resources.settings.thread_ttl.sweep_limit)

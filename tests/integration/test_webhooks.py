@@ -14,6 +14,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from interlock.checkpoints.database import Database
+from interlock.server.runs.threads import sweep_expired
 from interlock.server.worker.sweep import tidy
 
 from ..receiver import Receiver, receiving
@@ -400,6 +401,24 @@ async def test_a_deleted_thread_takes_its_deliveries_along(
         await until(lambda: _delivered(http, run))
         await http.delete(f"/threads/{run['thread_id']}")
     assert await database.fetch_all(b"SELECT 1 FROM interlock.webhook_deliveries") == []
+
+
+async def test_a_thread_that_has_outlived_its_time_stays_until_its_webhook_is_sent(
+    serve_api: ServeApi, receiver: Receiver, until: Until, database: Database
+) -> None:
+    receiver.status = 503
+    async with serve_api(worker=True, webhooks=HERE) as http:
+        thread = (await http.post("/threads", json={"ttl": 1})).json()["thread_id"]
+        run = await start(http, receiver.url, thread=thread)
+        await until(lambda: attempts(http, run))
+        resources = http.app.state.resources  # type: ignore[attr-defined]
+        await database.execute(b"UPDATE interlock.threads SET expires_at = now() - interval '1 second'")
+        assert await sweep_expired(resources) == 0
+        receiver.status = 200
+        await make_due(database)
+        await until(lambda: _delivered(http, run))
+        assert await sweep_expired(resources) == 1
+        assert (await http.get(f"/threads/{thread}")).status_code == 404
 
 
 async def test_deliveries_are_forgotten_after_their_retention(
