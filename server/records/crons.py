@@ -136,6 +136,13 @@ async def change(
     return Cron.from_row(row) if row else None
 
 
+async def disable(connection: Connection, *, tenant_id: str, cron_id: UUID, held: Held = None) -> Cron | None:
+    """Take a cron off the clock and leave the rest as it is; None when there is none."""
+    parameters = {"tenant_id": tenant_id, "cron_id": cron_id, "held": held_parameter(held)}
+    row = await fetch_one(connection, _QUERIES.disable_cron, parameters)
+    return Cron.from_row(row) if row else None
+
+
 async def delete(connection: Connection, *, tenant_id: str, cron_id: UUID, held: Held = None) -> bool:
     """Delete a cron; what it has started stays. False when there was none."""
     parameters = {"tenant_id": tenant_id, "cron_id": cron_id, "held": held_parameter(held)}

@@ -50,6 +50,13 @@ FROM (
 WHERE c.tenant_id = %(tenant_id)s AND c.cron_id = %(cron_id)s
 RETURNING c.*, pg_notify('interlock_crons', '')::text AS told
 
+-- name: disable_cron
+-- Takes a cron off the clock, whatever it says and whether that still makes sense.
+UPDATE interlock.crons SET enabled = false, next_run_at = NULL, updated_at = now()
+WHERE tenant_id = %(tenant_id)s AND cron_id = %(cron_id)s
+  AND (%(held)s::jsonb IS NULL OR metadata @> %(held)s::jsonb)
+RETURNING *
+
 -- name: delete_cron
 DELETE FROM interlock.crons
 WHERE tenant_id = %(tenant_id)s AND cron_id = %(cron_id)s

@@ -61,6 +61,11 @@ class CronRequest:
         """Whether it says what the cron does, or when, and not only until when."""
         return bool(self.run) or bool(self.changes.keys() - _NOT_WHAT_IT_DOES)
 
+    def only_stops(self, cron: Cron) -> bool:
+        """Whether it does nothing but disable a cron."""
+        known = self.metadata.items() <= cron.metadata.items()
+        return self.changes == {"enabled": False} and not self.run and known
+
 
 @dataclass(slots=True, kw_only=True)
 class _Draft:
@@ -136,6 +141,8 @@ async def change(
     """
     key = crons.CronKey(tenant_id=principal.tenant, cron_id=cron_id)
     before = await get(resources, **key, held=held)
+    if request.only_stops(before):
+        return await _disable(resources, key, held)
     draft = _draft_of(before)
     draft.apply(request)
     if request.is_new_work:
@@ -162,6 +169,13 @@ async def change(
     if changed is None:
         raise NotFound(NO_THREAD)
     return changed
+
+
+async def _disable(resources: Resources, key: crons.CronKey, held: Held) -> Cron:
+    """Stop a cron as it stands: one that could not be made any more need not be mended first."""
+    async with resources.database.transaction() as connection:
+        disabled = await crons.disable(connection, **key, held=held)
+    return disabled or _missing(key["cron_id"])
 
 
 async def get(resources: Resources, *, tenant_id: str, cron_id: UUID, held: Held = None) -> Cron:

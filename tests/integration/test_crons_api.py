@@ -193,6 +193,25 @@ async def test_a_disabled_cron_has_no_next_time(http: httpx.AsyncClient) -> None
     assert (await http.patch(path, json={"enabled": False})).json()["next_run_date"] is None
 
 
+async def test_a_cron_that_could_not_be_made_any_more_can_be_disabled(
+    http: httpx.AsyncClient, database: Database
+) -> None:
+    """As when the settings have become stricter: whoever wants it to stop need not mend it first."""
+    cron = await created(http)
+    await database.execute(
+        b"""UPDATE interlock.crons SET payload = '{"input": null}', timezone = 'Europe/Newname',"""
+        b" failure_count = 3"
+    )
+    path = f"/runs/crons/{cron['cron_id']}"
+    response = await http.patch(path, json={"enabled": False})
+    assert response.status_code == 200, response.text
+    stopped = response.json()
+    assert (stopped["enabled"], stopped["next_run_date"], stopped["failure_count"]) == (False, None, 3)
+    assert stopped["updated_at"] > cron["updated_at"]
+    assert (await http.get(path)).json() == stopped
+    assert (await http.patch(path, json={"enabled": True})).status_code == 422
+
+
 @pytest.mark.parametrize(
     "change",
     [
