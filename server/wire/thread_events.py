@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
+
 from ..domain import Event
 from ..errors import ServerError
 from ..protocol.payloads import name_of
@@ -199,6 +201,9 @@ class ThreadEvents:
 
     async def _shown(self, entry: Event) -> Sequence[Shown]:
         if entry.run_id is None:
+            if entry.kind == "run.ended":
+                # All that is left of a run that was rolled back.
+                self._runs.pop(UUID(orjson.loads(entry.data)["run_id"]), None)
             return entry_shown(entry)
         if entry.run_id not in self._runs:
             self._runs[entry.run_id] = await self._run_before(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from interlock.checkpoints.database import Database
 from interlock.checkpoints.errors import DatabaseError, FenceLost
 from interlock.checkpoints.notify import Wakeups
 from interlock.server.domain import Event
+from interlock.server.protocol.run_events import created_data
 from interlock.server.records.event_log import (
     EventLog,
     Hub,
@@ -27,6 +29,7 @@ from interlock.server.records.event_log import (
     sweep,
 )
 from interlock.server.settings import EventSettings
+from interlock.server.wire.thread_events import ThreadEvents
 
 TENANT = "acme"
 FENCE = 7
@@ -396,3 +399,24 @@ async def test_the_sweep_removes_old_events_but_not_those_of_a_run_in_flight(
     async with database.transaction() as connection:
         await delete_thread_in(connection, tenant_id=TENANT, thread_id=thread_id)
     assert await database.fetch_all(b"SELECT FROM interlock.event_segments") == []
+
+
+async def test_who_follows_a_thread_forgets_a_run_that_was_rolled_back(
+    one_log: EventLog, database: Database
+) -> None:
+    """A thread is followed for days, and what is held of a run can be large."""
+    thread_id = await make_thread(database)
+    run_id = await make_run(database, thread_id)
+    follower = ThreadEvents(one_log, tenant_id=TENANT, thread_id=thread_id)
+    created = NewEvent("run.created", created_data(run_id=run_id, graph_id="g", modes=["values"]))
+    await append(one_log, thread_id, run_id, created, NewEvent("run.started", b"{}", shows=1))
+    following = follower.after(0)
+    async with asyncio.timeout(60), contextlib.aclosing(following):
+        assert [event.seq for event in await anext(following)] == [1]
+        assert list(follower._runs) == [run_id]
+        async with database.transaction() as connection:
+            gone = NewEvent("run.ended", b'{"run_id":"%b"}' % str(run_id).encode(), shows=1)
+            await append_in(connection, tenant_id=TENANT, thread_id=thread_id, run_id=None, events=[gone])
+        one_log.woken(TENANT, thread_id)
+        assert [event.seq for event in await anext(following)] == [2]
+        assert follower._runs == {}
