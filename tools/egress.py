@@ -22,6 +22,16 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "64:ff9b:1::/48",  # local translation to IPv4
+        "fec0::/10",  # site-local
+        "::/96",  # an IPv4 address inside of an IPv6 one, in two forms of long ago
+        "::ffff:0:0:0/96",
+    )
+)
+"""What some releases of Python take for public addresses, or all of them."""
 
 
 class EgressRefused(ToolFailed):
@@ -94,7 +104,7 @@ class Addresses:
         """
         if any(address in network for network in self._private if network.version == address.version):
             return
-        if not all(part.is_global and not part.is_multicast for part in _parts(address)):
+        if not all(_is_public(part) for part in _parts(address)):
             raise EgressRefused(f"{host!r} leads to a private or reserved address")
 
 
@@ -147,6 +157,11 @@ def place_of(url: httpx.URL) -> tuple[str, int]:
     except UnicodeError as error:
         raise EgressRefused(f"the host {url.raw_host.decode()!r} is no name that can be resolved") from error
     return host.lower().rstrip("."), url.port or _DEFAULT_PORTS[url.scheme]
+
+
+def _is_public(address: Address) -> bool:
+    hidden = any(address in network for network in _NOT_PUBLIC if network.version == address.version)
+    return address.is_global and not address.is_multicast and not hidden
 
 
 def _parts(address: Address) -> list[Address]:

@@ -80,6 +80,13 @@ async def test_without_rules_nothing_is_reachable() -> None:
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
         "ff02::1",
+        "64:ff9b:1::7f00:1",
+        "64:ff9b:1:ffff::5db8:d70e",
+        "fec0::1",
+        "feff::1",
+        "::127.0.0.1",
+        "::93.184.215.14",
+        "::ffff:0:10.0.0.1",
     ],
 )
 async def test_private_and_reserved_addresses_are_refused_in_every_disguise(address: str) -> None:
