@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -256,7 +256,7 @@ class EventLog:
         after: int,
         until: int,
         whole: bool = False,
-    ) -> AsyncIterator[Sequence[Event]]:
+    ) -> AsyncGenerator[Sequence[Event], None]:
         """What is stored already of a thread, or of a run: after one number and up to another.
 
         Unless `whole`, large states may come as references.

@@ -45,12 +45,12 @@ async def test_a_cron_that_cannot_be_planned_is_disabled_and_the_worker_goes_on(
         async def disabled() -> bool:
             return not (await row_of(database, broken))["enabled"]
 
-        await until(disabled)
+        await until(disabled, deadline_s=60)
         row = await row_of(database, broken)
         assert (row["next_run_at"], row["failure_count"]) == (None, 1)
         assert orjson.loads(row["last_failure"])["error"] == error
         await come_due(database, other)
-        await until(lambda: runs(database))
+        await until(lambda: runs(database), deadline_s=60)
         assert (await shown(http, other))["last_failure"] is None
 
 
@@ -73,12 +73,12 @@ async def test_a_firing_that_the_database_refuses_each_time_is_counted_until_the
             async def counted(failures: int = failures) -> bool:
                 return (await shown(http, refused))["failure_count"] == failures
 
-            await until(counted)
+            await until(counted, deadline_s=60)
         after = await shown(http, refused)
         assert (after["enabled"], after["next_run_date"]) == (False, None)
         assert "not this one" in after["last_failure"]["message"]
         await come_due(database, other)
-        await until(lambda: runs(database))
+        await until(lambda: runs(database), deadline_s=60)
 
 
 async def test_crons_of_one_tenant_that_cannot_fire_hold_up_those_of_no_other(
@@ -107,6 +107,6 @@ async def test_crons_of_one_tenant_that_cannot_fire_hold_up_those_of_no_other(
                 (thread_id,),
             )
             await come_due(database, other)
-            (run,) = await until(lambda: runs(database))
+            (run,) = await until(lambda: runs(database), deadline_s=60)
             await database.execute(b"UPDATE interlock.crons SET enabled = false")
         assert run["tenant_id"] == "other"
