@@ -12,7 +12,7 @@ from ...checkpoints.queries import load_queries
 from ...checkpoints.sealed import sealed_json
 from ..domain import Assistant, default_assistant_id
 from .held import Held, held_parameter
-from .paging import Page, fetch_one
+from .paging import Page, counted, fetch_one
 
 _QUERIES = load_queries(__file__)
 
@@ -179,16 +179,16 @@ async def versions(
 
 async def search(connection: Connection, *, tenant_id: str, where: AssistantFilter, page: Page) -> Assistants:
     """One page of the assistants that match."""
-    statement = page.ordered(_QUERIES, _QUERIES.search_assistants)
-    parameters = where.parameters(tenant_id) | {"limit": page.limit, "offset": page.offset}
-    rows = await (await connection.execute(statement, parameters)).fetchall()
-    found = [Assistant.from_row(row) for row in rows]
-    total = await page.total(len(found), lambda: count(connection, tenant_id=tenant_id, where=where))
-    return Assistants(found, total)
+    rows, total = await page.read(
+        connection,
+        _QUERIES,
+        search=_QUERIES.search_assistants,
+        count=_QUERIES.count_assistants,
+        where=where.parameters(tenant_id),
+    )
+    return Assistants([Assistant.from_row(row) for row in rows], total)
 
 
 async def count(connection: Connection, *, tenant_id: str, where: AssistantFilter) -> int:
     """How many assistants match."""
-    row = await fetch_one(connection, _QUERIES.count_assistants, where.parameters(tenant_id))
-    assert row is not None
-    return int(row["total"])
+    return await counted(connection, _QUERIES.count_assistants, where.parameters(tenant_id))

@@ -15,7 +15,7 @@ from ...tools.policy.permissions import Principal
 from ..domain import Cron, OnRunCompleted
 from ..encoding import encode
 from .held import Held, held_parameter
-from .paging import Page, fetch_one
+from .paging import Page, counted, fetch_one
 
 _QUERIES = load_queries(__file__)
 
@@ -144,19 +144,19 @@ async def delete(connection: Connection, *, tenant_id: str, cron_id: UUID, held:
 
 async def search(connection: Connection, *, tenant_id: str, where: CronFilter, page: Page) -> Crons:
     """One page of the crons that match."""
-    statement = page.ordered(_QUERIES, _QUERIES.search_crons)
-    parameters = where.parameters(tenant_id) | {"limit": page.limit, "offset": page.offset}
-    rows = await (await connection.execute(statement, parameters)).fetchall()
-    found = [Cron.from_row(row) for row in rows]
-    total = await page.total(len(found), lambda: count(connection, tenant_id=tenant_id, where=where))
-    return Crons(found, total)
+    rows, total = await page.read(
+        connection,
+        _QUERIES,
+        search=_QUERIES.search_crons,
+        count=_QUERIES.count_crons,
+        where=where.parameters(tenant_id),
+    )
+    return Crons([Cron.from_row(row) for row in rows], total)
 
 
 async def count(connection: Connection, *, tenant_id: str, where: CronFilter) -> int:
     """How many crons match."""
-    row = await fetch_one(connection, _QUERIES.count_crons, where.parameters(tenant_id))
-    assert row is not None
-    return int(row["total"])
+    return await counted(connection, _QUERIES.count_crons, where.parameters(tenant_id))
 
 
 # --- firing ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from ...checkpoints.database import Connection
@@ -24,11 +24,37 @@ class Page(NamedTuple):
         direction = queries.ascending if self.sort_order == "asc" else queries.descending
         return b"\n".join((search, getattr(queries, f"order_by_{self.sort_by}"), direction))
 
-    async def total(self, found: int, count: Callable[[], Awaitable[int]]) -> int:
-        """How many rows match in all; counted only when the page itself does not tell."""
-        if 0 < found < self.limit or (found == 0 and self.offset == 0):
-            return self.offset + found
-        return await count()
+    async def read(
+        self,
+        connection: Connection,
+        queries: Queries,
+        *,
+        search: bytes,
+        count: bytes,
+        where: Mapping[str, Any],
+        **further: Any,
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The rows of the page, and how many match in all.
+
+        Args:
+            connection: the caller's transaction.
+            queries: the file of both statements and of their orders.
+            search: finds the rows; `further` are parameters that it has beside `where`, limit and offset.
+            count: counts them; run only when the page itself does not tell.
+            where: which rows, as parameters of both.
+        """
+        parameters = {**where, **further, "limit": self.limit, "offset": self.offset}
+        rows = await (await connection.execute(self.ordered(queries, search), parameters)).fetchall()
+        if 0 < len(rows) < self.limit or (not rows and self.offset == 0):
+            return rows, self.offset + len(rows)
+        return rows, await counted(connection, count, where)
+
+
+async def counted(connection: Connection, statement: bytes, where: Mapping[str, Any]) -> int:
+    """The `total` of a statement that counts."""
+    row = await fetch_one(connection, statement, where)
+    assert row is not None
+    return int(row["total"])
 
 
 async def fetch_one(

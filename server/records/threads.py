@@ -13,7 +13,7 @@ from ...checkpoints.queries import load_queries
 from ...checkpoints.sealed import sealed_json, unreadable
 from ..domain import Thread, ThreadStatus, Ttl
 from .held import Held, held_parameter
-from .paging import Page, fetch_one
+from .paging import Page, counted, fetch_one
 
 _QUERIES = load_queries(__file__)
 
@@ -203,17 +203,17 @@ async def search(
     connection: Connection, *, tenant_id: str, where: ThreadFilter, page: Page, with_values: bool
 ) -> Threads:
     """One page of the threads that match. Without `with_values` each `values` is None."""
-    statement = page.ordered(_QUERIES, _QUERIES.search_threads)
-    parameters = where.parameters(tenant_id)
-    paging = {"limit": page.limit, "offset": page.offset, "with_values": with_values}
-    rows = await (await connection.execute(statement, parameters | paging)).fetchall()
-    found = [Thread.from_row(row) for row in rows]
-    total = await page.total(len(found), lambda: count(connection, tenant_id=tenant_id, where=where))
-    return Threads(found, total)
+    rows, total = await page.read(
+        connection,
+        _QUERIES,
+        search=_QUERIES.search_threads,
+        count=_QUERIES.count_threads,
+        where=where.parameters(tenant_id),
+        with_values=with_values,
+    )
+    return Threads([Thread.from_row(row) for row in rows], total)
 
 
 async def count(connection: Connection, *, tenant_id: str, where: ThreadFilter) -> int:
     """How many threads match."""
-    row = await fetch_one(connection, _QUERIES.count_threads, where.parameters(tenant_id))
-    assert row is not None
-    return int(row["total"])
+    return await counted(connection, _QUERIES.count_threads, where.parameters(tenant_id))
